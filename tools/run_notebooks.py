@@ -38,7 +38,7 @@ def run(path: Path) -> None:
 
     shell = CaptureShell(path, timeout=SECONDS)
     with working_directory(path.parent):
-        shell.run_all(notebook, exc_stop=True, preproc=skip)
+        shell.run_all(notebook, preproc=skip, exc_stop=True)
     write_nb(notebook, path)
     nbdev_clean.__wrapped__(str(path))
 
