@@ -6,7 +6,7 @@
 __all__ = ['METRICS', 'COMPARE', 'GRAMMAR', 'Interval', 'Evaluation', 'positive_probability', 'evaluate', 'calibration',
            'plot_evaluation', 'choose_threshold', 'compare_models', 'Rule', 'parse_rule', 'Check', 'Verdict', 'Gate']
 
-# %% ../../nbs/model/10_gate.ipynb #bb8cae03
+# %% ../../nbs/model/10_gate.ipynb #57914006
 import html
 import math
 import operator
@@ -21,7 +21,7 @@ import pandas as pd
 from ..errors import ConfigError, DataError, GateError, ParameterError, nearest
 from .train import BLUE, GREY
 
-# %% ../../nbs/model/10_gate.ipynb #ad6f32fd
+# %% ../../nbs/model/10_gate.ipynb #c618e9b3
 @dataclass(frozen=True)
 class Interval:
     "A value and the ends of its 95 % interval."
@@ -33,7 +33,7 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
-# %% ../../nbs/model/10_gate.ipynb #8c1fccb3
+# %% ../../nbs/model/10_gate.ipynb #0167e09c
 METRICS = ("roc_auc", "pr_auc", "log_loss", "brier", "accuracy", "precision", "recall", "f1")
 
 
@@ -88,7 +88,7 @@ def _draws(y: np.ndarray, draws: int, seed: int):
 def _interval(value: float, drawn: np.ndarray) -> Interval:
     return Interval(float(value), *map(float, np.percentile(drawn, (2.5, 97.5))))
 
-# %% ../../nbs/model/10_gate.ipynb #f1288dc1
+# %% ../../nbs/model/10_gate.ipynb #47b9e3c2
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     "What one binary classifier does on one set of rows."
@@ -133,7 +133,7 @@ class Evaluation:
     def _repr_html_(self) -> str:
         return self.to_frame().round(3).to_html() + f"<p>{self.rows:,} rows, threshold {self.threshold:.3g}</p>"
 
-# %% ../../nbs/model/10_gate.ipynb #eb41cd32
+# %% ../../nbs/model/10_gate.ipynb #8168135e
 def positive_probability(
     model: Any,  # Fitted binary classifier with `predict_proba` and `classes_`
     X: pd.DataFrame,  # Features
@@ -179,7 +179,7 @@ def evaluate(
     intervals = {k: _interval(points[i], drawn[:, i]) for i, k in enumerate(METRICS)}
     return Evaluation(intervals, float(threshold), truth, probability)
 
-# %% ../../nbs/model/10_gate.ipynb #1577cab4
+# %% ../../nbs/model/10_gate.ipynb #6b20900c
 def calibration(
     evaluation: Evaluation,  # What `evaluate` returned
     bins: int | None = None,  # How many bins of equally many rows; None: 10, or fewer so that each has 20 rows
@@ -195,7 +195,7 @@ def calibration(
     reach = np.sqrt(squared * (share * (1 - share) + squared / 4)) / (1 + squared)
     return table.assign(low=middle - reach, high=middle + reach)
 
-# %% ../../nbs/model/10_gate.ipynb #d0a93801
+# %% ../../nbs/model/10_gate.ipynb #c727e374
 def plot_evaluation(
     evaluation: Evaluation,  # What `evaluate` returned
 ):  # matplotlib Figure, closed: a notebook shows it once
@@ -244,7 +244,7 @@ def _plot_confusion(axes, evaluation: Evaluation) -> None:
     axes.set(title=f"Called at a probability of {evaluation.threshold:.3g}",
              xticks=(0, 1), yticks=(0, 1), xticklabels=table.columns, yticklabels=table.index)
 
-# %% ../../nbs/model/10_gate.ipynb #ecc35e06
+# %% ../../nbs/model/10_gate.ipynb #434970e5
 def choose_threshold(
     y: np.ndarray,  # 1 or True for each positive row, shape (rows,)
     probability: np.ndarray,  # Of the positive class, 0 to 1, shape (rows,)
@@ -267,7 +267,7 @@ def choose_threshold(
     cheapest = cuts[np.isclose(cost, cost.min(), rtol=1e-12)]
     return float(cheapest[np.abs(cheapest - ideal).argmin()])
 
-# %% ../../nbs/model/10_gate.ipynb #f15282e2
+# %% ../../nbs/model/10_gate.ipynb #e5001e25
 def compare_models(
     challenger: Evaluation,  # The new one
     champion: Evaluation,  # The one in its place, evaluated on the same rows in the same order
@@ -284,7 +284,7 @@ def compare_models(
     drawn = np.array([first(*weights) - second(*weights) for weights in _draws(champion.y, draws, seed)])
     return {k: _interval(challenger[k].value - champion[k].value, drawn[:, i]) for i, k in enumerate(METRICS)}
 
-# %% ../../nbs/model/10_gate.ipynb #7dd0230c
+# %% ../../nbs/model/10_gate.ipynb #28e512c1
 COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 GRAMMAR = re.compile(r"(\w+)(?:\.(\w+))?(?:\s+vs\s+(\w+))?\s*(>=|<=|>|<)\s*(\S+)")
 
@@ -323,7 +323,7 @@ def parse_rule(
                           "end it with a number" + ("" if versus else ", or with the name of a baseline"))
     return Rule(text.strip(), metric, end or "value", versus, sign, limit if number is None else number)
 
-# %% ../../nbs/model/10_gate.ipynb #60d37852
+# %% ../../nbs/model/10_gate.ipynb #e4a61e65
 @dataclass(frozen=True)
 class Check:
     "One rule, applied."
@@ -381,7 +381,7 @@ class Verdict:
         return (f"<p><b style='color:{color}'>{word}</b></p>"
                 f"<table><tr><th></th><th>rule</th><th>evidence</th></tr>{rows}</table>")
 
-# %% ../../nbs/model/10_gate.ipynb #ae58eddc
+# %% ../../nbs/model/10_gate.ipynb #598d2a7d
 class Gate:
     "The rules that a model has to pass."
 

@@ -6,7 +6,7 @@
 __all__ = ['BLUE', 'ORANGE', 'GREY', 'split_stratified', 'Candidate', 'candidates', 'cross_validate', 'plot_candidates', 'best',
            'fit']
 
-# %% ../../nbs/model/00_train.ipynb #15eceefa
+# %% ../../nbs/model/00_train.ipynb #37caf60f
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import DataError, MlopsError, ParameterError, nearest
 
-# %% ../../nbs/model/00_train.ipynb #8675b21a
+# %% ../../nbs/model/00_train.ipynb #d8192a2e
 def split_stratified(
     df: pd.DataFrame,  # One row an example; must hold `target`
     target: str,  # Column of the classes, without nulls
@@ -61,7 +61,7 @@ def _part_sizes(rows: int, shares: Sequence[float]) -> np.ndarray:
         sizes[sizes.argmin()] += 1
     return sizes
 
-# %% ../../nbs/model/00_train.ipynb #ef7506b0
+# %% ../../nbs/model/00_train.ipynb #7d2ff9fe
 @dataclass(frozen=True, eq=False)
 class Candidate:
     "One model that competes: how it is called, what it is, and what sets it apart."
@@ -104,7 +104,7 @@ def candidates(
     ]
     return linear + boosted
 
-# %% ../../nbs/model/00_train.ipynb #0f17817a
+# %% ../../nbs/model/00_train.ipynb #21d06479
 def cross_validate(
     candidates: Sequence[Candidate],  # Those that compete; their names differ
     X: pd.DataFrame,  # Features of the training rows
@@ -174,7 +174,7 @@ def _failure(candidate: Candidate, error: Exception) -> MlopsError:
         else "look at the columns that it was given: types, nulls, and what `preprocess` does with them",
     )
 
-# %% ../../nbs/model/00_train.ipynb #e1a0481f
+# %% ../../nbs/model/00_train.ipynb #cea30716
 BLUE, ORANGE, GREY = "#2a6f97", "#d1603d", "#8a8f98"  # ours; reference or warning; background
 
 
@@ -201,7 +201,7 @@ def plot_candidates(
     plt.close(figure)
     return figure
 
-# %% ../../nbs/model/00_train.ipynb #dfc4c13c
+# %% ../../nbs/model/00_train.ipynb #aa1cfd23
 def best(
     candidates: Iterable[Candidate],  # Those that competed
     scores: pd.DataFrame,  # What `cross_validate` returned about them
