@@ -6,7 +6,7 @@
 __all__ = ['METRICS', 'COMPARE', 'GRAMMAR', 'Interval', 'Evaluation', 'positive_probability', 'evaluate', 'calibration',
            'plot_evaluation', 'choose_threshold', 'compare_models', 'Rule', 'parse_rule', 'Check', 'Verdict', 'Gate']
 
-# %% ../../nbs/model/10_gate.ipynb #57914006
+# %% ../../nbs/model/10_gate.ipynb #331a762d
 import html
 import math
 import operator
@@ -21,7 +21,7 @@ import pandas as pd
 from ..errors import ConfigError, DataError, GateError, ParameterError, nearest
 from .train import BLUE, GREY
 
-# %% ../../nbs/model/10_gate.ipynb #c618e9b3
+# %% ../../nbs/model/10_gate.ipynb #c5f5d9f7
 @dataclass(frozen=True)
 class Interval:
     "A value and the ends of its 95 % interval."
@@ -33,7 +33,7 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
-# %% ../../nbs/model/10_gate.ipynb #0167e09c
+# %% ../../nbs/model/10_gate.ipynb #08db1621
 METRICS = ("roc_auc", "pr_auc", "log_loss", "brier", "accuracy", "precision", "recall", "f1")
 
 
@@ -88,7 +88,7 @@ def _draws(y: np.ndarray, draws: int, seed: int):
 def _interval(value: float, drawn: np.ndarray) -> Interval:
     return Interval(float(value), *map(float, np.percentile(drawn, (2.5, 97.5))))
 
-# %% ../../nbs/model/10_gate.ipynb #47b9e3c2
+# %% ../../nbs/model/10_gate.ipynb #81c80908
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     "What one binary classifier does on one set of rows."
@@ -133,7 +133,7 @@ class Evaluation:
     def _repr_html_(self) -> str:
         return self.to_frame().round(3).to_html() + f"<p>{self.rows:,} rows, threshold {self.threshold:.3g}</p>"
 
-# %% ../../nbs/model/10_gate.ipynb #8168135e
+# %% ../../nbs/model/10_gate.ipynb #5f9044fa
 def positive_probability(
     model: Any,  # Fitted binary classifier with `predict_proba` and `classes_`
     X: pd.DataFrame,  # Features
@@ -179,7 +179,7 @@ def evaluate(
     intervals = {k: _interval(points[i], drawn[:, i]) for i, k in enumerate(METRICS)}
     return Evaluation(intervals, float(threshold), truth, probability)
 
-# %% ../../nbs/model/10_gate.ipynb #6b20900c
+# %% ../../nbs/model/10_gate.ipynb #75b49f3f
 def calibration(
     evaluation: Evaluation,  # What `evaluate` returned
     bins: int | None = None,  # How many bins of equally many rows; None: 10, or fewer so that each has 20 rows
@@ -195,7 +195,7 @@ def calibration(
     reach = np.sqrt(squared * (share * (1 - share) + squared / 4)) / (1 + squared)
     return table.assign(low=middle - reach, high=middle + reach)
 
-# %% ../../nbs/model/10_gate.ipynb #c727e374
+# %% ../../nbs/model/10_gate.ipynb #281d03b3
 def plot_evaluation(
     evaluation: Evaluation,  # What `evaluate` returned
 ):  # matplotlib Figure, closed: a notebook shows it once
@@ -244,7 +244,7 @@ def _plot_confusion(axes, evaluation: Evaluation) -> None:
     axes.set(title=f"Called at a probability of {evaluation.threshold:.3g}",
              xticks=(0, 1), yticks=(0, 1), xticklabels=table.columns, yticklabels=table.index)
 
-# %% ../../nbs/model/10_gate.ipynb #434970e5
+# %% ../../nbs/model/10_gate.ipynb #a5821f77
 def choose_threshold(
     y: np.ndarray,  # 1 or True for each positive row, shape (rows,)
     probability: np.ndarray,  # Of the positive class, 0 to 1, shape (rows,)
@@ -258,16 +258,17 @@ def choose_threshold(
     if len(y) != len(probability) or not len(y):
         raise DataError(f"y has {len(y):,} rows, probability {len(probability):,}", "take both from the same rows")
     known, where = np.unique(probability, return_inverse=True)
-    middles = (known[1:] + known[:-1]) / 2  # a cut between two scores stands in the middle of the gap
-    cuts = np.concatenate([[known[0]], middles, [min(1.0, known[-1] + 1e-9)]])
+    middles = np.maximum((known[1:] + known[:-1]) / 2, np.nextafter(known[:-1], 2))  # of the gap between two scores
+    cuts = np.concatenate([[known[0]], middles, [np.nextafter(known[-1], 2)]])
     missed = np.append(0, np.bincount(where, weights=y).cumsum())  # positives below each cut
     alarms = (~y).sum() - np.append(0, np.bincount(where, weights=~y).cumsum())  # negatives at or above it
     cost = cost_false_positive * alarms + cost_false_negative * missed
     ideal = cost_false_positive / (cost_false_positive + cost_false_negative)
+    cuts, cost = cuts[cuts <= 1], cost[cuts <= 1]  # where a score is 1, no threshold calls nobody
     cheapest = cuts[np.isclose(cost, cost.min(), rtol=1e-12)]
     return float(cheapest[np.abs(cheapest - ideal).argmin()])
 
-# %% ../../nbs/model/10_gate.ipynb #e5001e25
+# %% ../../nbs/model/10_gate.ipynb #f7413c35
 def compare_models(
     challenger: Evaluation,  # The new one
     champion: Evaluation,  # The one in its place, evaluated on the same rows in the same order
@@ -284,7 +285,7 @@ def compare_models(
     drawn = np.array([first(*weights) - second(*weights) for weights in _draws(champion.y, draws, seed)])
     return {k: _interval(challenger[k].value - champion[k].value, drawn[:, i]) for i, k in enumerate(METRICS)}
 
-# %% ../../nbs/model/10_gate.ipynb #28e512c1
+# %% ../../nbs/model/10_gate.ipynb #3a9f5220
 COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 GRAMMAR = re.compile(r"(\w+)(?:\.(\w+))?(?:\s+vs\s+(\w+))?\s*(>=|<=|>|<)\s*(\S+)")
 
@@ -323,7 +324,7 @@ def parse_rule(
                           "end it with a number" + ("" if versus else ", or with the name of a baseline"))
     return Rule(text.strip(), metric, end or "value", versus, sign, limit if number is None else number)
 
-# %% ../../nbs/model/10_gate.ipynb #e4a61e65
+# %% ../../nbs/model/10_gate.ipynb #26a53817
 @dataclass(frozen=True)
 class Check:
     "One rule, applied."
@@ -381,7 +382,7 @@ class Verdict:
         return (f"<p><b style='color:{color}'>{word}</b></p>"
                 f"<table><tr><th></th><th>rule</th><th>evidence</th></tr>{rows}</table>")
 
-# %% ../../nbs/model/10_gate.ipynb #598d2a7d
+# %% ../../nbs/model/10_gate.ipynb #dc7bf2a2
 class Gate:
     "The rules that a model has to pass."
 

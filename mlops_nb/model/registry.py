@@ -6,7 +6,7 @@
 __all__ = ['QUIET', 'TRUSTED', 'DISTRIBUTIONS', 'connect', 'experiment', 'check_trusted', 'requirements_of', 'model_digest',
            'ModelVersion', 'find_version', 'register', 'champion', 'promote', 'LoadedModel', 'load_model', 'history']
 
-# %% ../../nbs/model/20_registry.ipynb #de5da170
+# %% ../../nbs/model/20_registry.ipynb #a1944601
 import getpass
 import hashlib
 import importlib.metadata
@@ -31,7 +31,7 @@ from ..config import file_digest, settings
 from ..errors import DataError, GateError, RegistryError, TrackingError, nearest
 from .gate import Check, Verdict
 
-# %% ../../nbs/model/20_registry.ipynb #93feed33
+# %% ../../nbs/model/20_registry.ipynb #a5d5b2c8
 QUIET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -61,9 +61,9 @@ def connect(
     mlflow.set_registry_uri(registry_uri)
     for name, value in before.items():  # MLflow writes them; the next `connect` would read them as the user's wish
         os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-    if here.artifacts:
-        here.artifacts.parent.mkdir(parents=True, exist_ok=True)
     with _asking(here.tracking_uri):
+        if here.artifacts:
+            here.artifacts.parent.mkdir(parents=True, exist_ok=True)
         _store = mlflow.MlflowClient(here.tracking_uri, registry_uri), here
     return _store[0]
 
@@ -92,18 +92,26 @@ def experiment(
     name: str,  # Under which name runs are filed
 ) -> str:  # MLflow's id of the experiment
     "Find or create an experiment; local artifacts get an absolute address, whatever folder MLflow is started in."
+    from mlflow.exceptions import MlflowException
+
     client = _client()
     artifacts = _store[1].artifacts
+    # as an address: in a plain path MLflow takes a `#` or `%` in a folder's name for syntax
+    place = (artifacts / name).as_uri() if artifacts else None
     with _asking(client.tracking_uri):
-        if found := client.get_experiment_by_name(name):
-            if found.lifecycle_stage != "active":
-                raise TrackingError(f"the experiment `{name}` was deleted", "take another name, or restore it: "
-                                    f"mlflow experiments restore --experiment-id {found.experiment_id}")
-            return found.experiment_id
-        # as an address: in a plain path MLflow takes a `#` or `%` in a folder's name for syntax
-        return client.create_experiment(name, artifacts.as_uri() if artifacts else None)
+        if not (found := client.get_experiment_by_name(name)):
+            try:
+                return client.create_experiment(name, place)
+            except MlflowException:  # another process was faster
+                found = client.get_experiment_by_name(name)
+                if not found:
+                    raise
+        if found.lifecycle_stage != "active":
+            raise TrackingError(f"the experiment `{name}` was deleted", "take another name, or restore it: "
+                                f"mlflow experiments restore --experiment-id {found.experiment_id}")
+        return found.experiment_id
 
-# %% ../../nbs/model/20_registry.ipynb #2ea0bacb
+# %% ../../nbs/model/20_registry.ipynb #087201b6
 TRUSTED = (
     "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
@@ -134,7 +142,7 @@ def check_trusted(
         raise RegistryError(f"{type(model).__name__} holds types that are not trusted: {', '.join(strange)}",
                             "take them out of the model, or pass them as `trusted` here and where it is loaded")
 
-# %% ../../nbs/model/20_registry.ipynb #08c6b615
+# %% ../../nbs/model/20_registry.ipynb #581d85c7
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where the package is not called as the module
 
 
@@ -163,8 +171,8 @@ def model_digest(
     lines = [f"{file_digest(folder / name)}  {name}\n" for name in files if name != "registered_model_meta"]
     return hashlib.sha256("".join(lines).encode()).hexdigest()  # MLflow adds that file to what it hands out
 
-# %% ../../nbs/model/20_registry.ipynb #dc8658fa
-@dataclass(frozen=True)
+# %% ../../nbs/model/20_registry.ipynb #029dd57c
+@dataclass(frozen=True, repr=False)
 class ModelVersion:
     "One version of a registered model."
 
@@ -173,7 +181,7 @@ class ModelVersion:
     aliases: tuple[str, ...]  # Such as ("champion",)
     run_id: str  # The MLflow run that made it
     created: datetime  # UTC
-    tags: dict[str, str] = field(repr=False)  # All tags, those of mlops_nb included
+    tags: dict[str, str]  # All tags, those of mlops_nb included
 
     @property
     def uri(self) -> str:
@@ -192,12 +200,24 @@ class ModelVersion:
     def __str__(self) -> str:
         return f"{self.name} version {self.version}" + (f" ({', '.join(self.aliases)})" if self.aliases else "")
 
+    __repr__ = __str__
+
 
 def _version(found) -> ModelVersion:
     "Ours from MLflow's."
     created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
     return ModelVersion(found.name, int(found.version), tuple(sorted(found.aliases)), found.run_id or "", created,
                         dict(found.tags))
+
+
+def _models(client) -> dict:
+    "All registered models by name; MLflow hands them out page by page."
+    found, token = {}, None
+    while True:
+        page = client.search_registered_models(page_token=token)
+        found |= {model.name: model for model in page}
+        if not (token := page.token):
+            return found
 
 
 def find_version(
@@ -210,7 +230,7 @@ def find_version(
     name, alias, number = parts.groups()
     client = _client()
     with _asking(client.tracking_uri):
-        known = {model.name: model for model in client.search_registered_models()}
+        known = _models(client)
         if name not in known:
             raise RegistryError(f"the registry has no model `{name}`", nearest(name, known))
         aliases = known[name].aliases
@@ -223,7 +243,7 @@ def find_version(
             raise RegistryError(f"`{name}` has no version {number}", nearest(str(number), map(str, versions)))
         return _version(client.get_model_version(name, str(number)))
 
-# %% ../../nbs/model/20_registry.ipynb #4c4cd7c9
+# %% ../../nbs/model/20_registry.ipynb #4922e5e8
 def register(
     model: Any,  # Fitted scikit-learn estimator, preparation included
     name: str,  # Of the registered model; no / : @
@@ -252,7 +272,7 @@ def register(
             client.log_dict(run_id, verdict.to_dict(), "verdict.json")
         if metrics:
             _log_metrics(client, run_id, model_id, metrics)
-        if name not in {one.name for one in client.search_registered_models()}:
+        if name not in _models(client):
             client.create_registered_model(name)
         text = "\n\n".join(filter(None, [description, f"```\n{verdict}\n```" if verdict is not None else ""]))
         made = client.create_model_version(
@@ -283,7 +303,7 @@ def _save(client, run_id: str, model, name: str, example, signature, trusted: li
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return logged.model_id, digest
 
-# %% ../../nbs/model/20_registry.ipynb #7dd9b563
+# %% ../../nbs/model/20_registry.ipynb #97eab42d
 def _signature(model, example: pd.DataFrame):
     "MLflow's signature of the model; that it can answer its own example is checked on the way."
     import warnings
@@ -343,14 +363,14 @@ def _reasons(checks: Iterable[Check]) -> str:
     "The rules and their evidence on one line."
     return "; ".join(f"{check.rule}: {check.evidence}" for check in checks)
 
-# %% ../../nbs/model/20_registry.ipynb #d0ca47f8
+# %% ../../nbs/model/20_registry.ipynb #36e31548
 def champion(
     name: str,  # Of the registered model
 ) -> ModelVersion | None:  # None: there is none yet
     "The version in production."
     client = _client()
     with _asking(client.tracking_uri):
-        aliases = next((one.aliases for one in client.search_registered_models() if one.name == name), {})
+        aliases = found.aliases if (found := _models(client).get(name)) else {}
         return _version(client.get_model_version(name, aliases["champion"])) if "champion" in aliases else None
 
 
@@ -381,7 +401,7 @@ def promote(
             client.delete_registered_model_alias(name, "challenger")
         return _version(client.get_model_version(name, str(chosen.version)))
 
-# %% ../../nbs/model/20_registry.ipynb #d82fa4e0
+# %% ../../nbs/model/20_registry.ipynb #80e86efd
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
     "A registered model, ready to answer; `evaluate` takes it like any classifier."
@@ -440,14 +460,14 @@ def load_model(
             raise RegistryError(f"{found} cannot be loaded here: {error}",
                                 "install its requirements.txt; pass what else you trust as `trusted`") from error
 
-# %% ../../nbs/model/20_registry.ipynb #404ecce9
+# %% ../../nbs/model/20_registry.ipynb #e50efbfe
 def history(
     name: str,  # Of the registered model
 ) -> pd.DataFrame:  # A row a version, newest first: version, aliases, created (UTC), run_id, gate, promoted_*, why
     "All versions of a model and what became of them; raise `RegistryError` when there is no such model."
     client = _client()
     with _asking(client.tracking_uri):
-        known = [model.name for model in client.search_registered_models()]
+        known = _models(client)
         if name not in known:
             raise RegistryError(f"the registry has no model `{name}`", nearest(name, known))
         # a search leaves the aliases out

@@ -6,7 +6,7 @@
 __all__ = ['BLUE', 'ORANGE', 'GREY', 'split_stratified', 'Candidate', 'candidates', 'cross_validate', 'plot_candidates', 'best',
            'fit']
 
-# %% ../../nbs/model/00_train.ipynb #37caf60f
+# %% ../../nbs/model/00_train.ipynb #bee41721
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import DataError, MlopsError, ParameterError, nearest
 
-# %% ../../nbs/model/00_train.ipynb #d8192a2e
+# %% ../../nbs/model/00_train.ipynb #10524d38
 def split_stratified(
     df: pd.DataFrame,  # One row an example; must hold `target`
     target: str,  # Column of the classes, without nulls
@@ -24,11 +24,10 @@ def split_stratified(
     seed: int = 0,  # The same seed gives the same parts
 ) -> tuple[pd.DataFrame, ...]:  # One frame a share; index and order of the rows are kept
     "Split `df` so that every part has the classes of `target` in equal shares; raise `DataError` or `ParameterError`."
-    if min(shares, default=0) <= 0 or abs(sum(shares) - 1) > 1e-9:
+    if not (min(shares, default=0) > 0 and abs(sum(shares) - 1) < 1e-9):
         raise ParameterError(f"shares={tuple(shares)} sum to {sum(shares):g}",
                              "give positive shares that sum to 1, such as (0.7, 0.2, 0.1)")
-    classes = _classes(df, target)
-    sizes = classes.value_counts()
+    sizes = _class_sizes(df, target)
     if sizes.min() < len(shares):
         raise DataError(f"class `{sizes.idxmin()}` of `{target}` has {sizes.min()} rows for {len(shares)} parts; "
                         f"{len(df):,} rows hold {len(sizes):,} classes",
@@ -40,8 +39,8 @@ def split_stratified(
     return tuple(df[part == i] for i in range(len(shares)))
 
 
-def _classes(df: pd.DataFrame, target: str) -> pd.Series:
-    "The target column, once it is sure that it can be split by."
+def _class_sizes(df: pd.DataFrame, target: str) -> pd.Series:
+    "Rows of each class, once it is sure that the target has classes."
     if target not in df.columns:
         raise DataError(f"column `{target}` is not in the data", nearest(target, map(str, df.columns)))
     if missing := int(df[target].isna().sum()):
@@ -50,7 +49,8 @@ def _classes(df: pd.DataFrame, target: str) -> pd.Series:
                         "drop these rows or find their labels: a row without a label teaches nothing")
     if df.empty:
         raise DataError(f"there are no rows to split by `{target}`", "check the query or file that the data came from")
-    return df[target]
+    sizes = df[target].value_counts()
+    return sizes[sizes > 0]  # a categorical column counts classes without rows too
 
 
 def _part_sizes(rows: int, shares: Sequence[float]) -> np.ndarray:
@@ -61,7 +61,7 @@ def _part_sizes(rows: int, shares: Sequence[float]) -> np.ndarray:
         sizes[sizes.argmin()] += 1
     return sizes
 
-# %% ../../nbs/model/00_train.ipynb #7d2ff9fe
+# %% ../../nbs/model/00_train.ipynb #7322f231
 @dataclass(frozen=True, eq=False)
 class Candidate:
     "One model that competes: how it is called, what it is, and what sets it apart."
@@ -104,7 +104,7 @@ def candidates(
     ]
     return linear + boosted
 
-# %% ../../nbs/model/00_train.ipynb #21d06479
+# %% ../../nbs/model/00_train.ipynb #c1d14fbd
 def cross_validate(
     candidates: Sequence[Candidate],  # Those that compete; their names differ
     X: pd.DataFrame,  # Features of the training rows
@@ -152,7 +152,7 @@ def _check_contest(candidates: Sequence[Candidate], X: pd.DataFrame, y: pd.Serie
         raise ParameterError("no score was asked for", 'give at least one, such as scoring=("roc_auc",)')
     if len(X) != len(y):
         raise DataError(f"X has {len(X):,} rows and y has {len(y):,}", "take both from the same frame")
-    sizes = _classes(pd.DataFrame({"y": np.asarray(y)}), "y").value_counts()
+    sizes = _class_sizes(pd.DataFrame({"y": np.asarray(y)}), "y")
     if len(sizes) < 2:
         raise DataError(f"the target holds one class only: `{sizes.index[0]}` in {len(y):,} rows",
                         "check the filter that the rows went through; two classes are needed")
@@ -174,7 +174,7 @@ def _failure(candidate: Candidate, error: Exception) -> MlopsError:
         else "look at the columns that it was given: types, nulls, and what `preprocess` does with them",
     )
 
-# %% ../../nbs/model/00_train.ipynb #cea30716
+# %% ../../nbs/model/00_train.ipynb #939bc773
 BLUE, ORANGE, GREY = "#2a6f97", "#d1603d", "#8a8f98"  # ours; reference or warning; background
 
 
@@ -189,7 +189,7 @@ def plot_candidates(
     score = score or known[0]
     if score not in known:
         raise ParameterError(f"there is no score `{score}` in this table", nearest(score, known))
-    table = scores.sort_values(f"{score}_mean", kind="stable")
+    table = scores[::-1].sort_values(f"{score}_mean", kind="stable")
     figure, axes = plt.subplots(figsize=(7, 0.6 + 0.36 * len(table)), layout="constrained")
     colors = [GREY] * (len(table) - 1) + [BLUE]
     axes.hlines(range(len(table)), table[f"{score}_mean"] - table[f"{score}_std"],
@@ -201,7 +201,7 @@ def plot_candidates(
     plt.close(figure)
     return figure
 
-# %% ../../nbs/model/00_train.ipynb #aa1cfd23
+# %% ../../nbs/model/00_train.ipynb #37853512
 def best(
     candidates: Iterable[Candidate],  # Those that competed
     scores: pd.DataFrame,  # What `cross_validate` returned about them
