@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['numeric_difference', 'psi', 'category_difference', 'Thresholds', 'holm', 'compare', 'Comparison']
 
-# %% ../../nbs/data/30_compare.ipynb #8617bb29
+# %% ../../nbs/data/30_compare.ipynb #e71f0ad5
 import html
 import math
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import DataError, ValidationError, nearest
 
-# %% ../../nbs/data/30_compare.ipynb #ebf6e326
+# %% ../../nbs/data/30_compare.ipynb #ee767eba
 def numeric_difference(
     reference: np.ndarray,  # Numbers without nulls, shape (n,), n at least 2
     current: np.ndarray,  # Numbers without nulls, shape (m,), m at least 2
@@ -46,7 +46,7 @@ def psi(
     old, new = (count / count.sum() for count in counts)
     return float(np.sum((new - old) * np.log(new / old)))
 
-# %% ../../nbs/data/30_compare.ipynb #4a7867df
+# %% ../../nbs/data/30_compare.ipynb #9d4c0965
 def category_difference(
     reference: pd.Series,  # Levels without nulls, at least one row
     current: pd.Series,  # Levels without nulls, at least one row
@@ -65,7 +65,7 @@ def category_difference(
     new = sorted(map(str, counts.index[counts["old"] == 0]))
     return {"js": float(js), "p": float(p), "new": new}
 
-# %% ../../nbs/data/30_compare.ipynb #2fb43d2b
+# %% ../../nbs/data/30_compare.ipynb #95f287a5
 @dataclass(frozen=True)
 class Thresholds:
     "From when on a difference counts; a column is skewed when one effect is reached and its p-value is below `alpha`."
@@ -87,7 +87,7 @@ def holm(
     corrected = np.maximum.accumulate(pvalues[order] * np.arange(len(pvalues), 0, -1))
     return np.minimum(corrected, 1.0)[np.argsort(order)]
 
-# %% ../../nbs/data/30_compare.ipynb #0797d50b
+# %% ../../nbs/data/30_compare.ipynb #67d781d4
 def _statistics(reference: pd.Series, current: pd.Series, max_levels: int) -> dict[str, Any]:
     "All that is known about the difference of one column."
     from scipy.stats import fisher_exact
@@ -147,7 +147,7 @@ def compare(
                                  table["js"] / limits.js, table["missing"].abs() / limits.missing], axis=1).max(axis=1)
     return Comparison(table, limits, reference[columns], current[columns])
 
-# %% ../../nbs/data/30_compare.ipynb #d7df190a
+# %% ../../nbs/data/30_compare.ipynb #38399737
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     "What `compare` found."
@@ -223,7 +223,8 @@ def _draw(axis, reference: pd.Series, current: pd.Series, row: pd.Series) -> Non
     "Draw both samples of one column as shares."
     sides = (("reference", reference, "#9aa7b1"), ("current", current, "#d1495b"))
     if row["kind"] == "numeric":
-        edges = np.histogram_bin_edges(pd.concat([reference, current]).to_numpy(float), bins=20)
+        both = pd.concat([reference, current]).to_numpy(float)
+        edges = np.histogram_bin_edges(both[np.isfinite(both)], bins=20)
         for label, values, color in sides:
             weights = np.full(len(values), 1 / max(len(values), 1))
             axis.hist(values.to_numpy(float), edges, weights=weights, color=color, alpha=0.6, label=label)

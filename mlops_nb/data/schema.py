@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['FAMILIES', 'KINDS', 'SHOWN', 'Column', 'Violation', 'SchemaReport', 'Schema', 'infer_schema']
 
-# %% ../../nbs/data/20_schema.ipynb #bb986463
+# %% ../../nbs/data/20_schema.ipynb #60d52959
+import difflib
 import html
 import math
 from dataclasses import MISSING, dataclass, fields
@@ -17,7 +18,7 @@ import pandas as pd
 from .versions import rows_of
 from ..errors import DataError, ValidationError, nearest
 
-# %% ../../nbs/data/20_schema.ipynb #f720ebc9
+# %% ../../nbs/data/20_schema.ipynb #40d06571
 FAMILIES = ("int", "float", "text", "bool", "datetime")
 KINDS = {"i": "int", "u": "int", "f": "float", "b": "bool", "M": "datetime", "O": "text", "U": "text"}  # numpy's kinds
 
@@ -49,16 +50,27 @@ class Column:
         object.__setattr__(self, "dtype", family)  # frozen: set once, here
         if self.categories is not None:
             object.__setattr__(self, "categories", tuple(self.categories))
-        if family == "datetime":
-            for name in ("minimum", "maximum"):
-                if (limit := getattr(self, name)) is not None:
-                    object.__setattr__(self, name, _utc(pd.Timestamp(limit)))
-        if family in ("text", "bool") and (self.minimum, self.maximum) != (None, None):
-            raise DataError(f"a {family} column has no minimum or maximum", "list its values as `categories`")
+        for name in ("minimum", "maximum"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _limit(name, getattr(self, name), family))
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise DataError(f"minimum={self.minimum} is above maximum={self.maximum}", "swap them")
         if self.severity not in ("error", "warn"):
             raise DataError(f"severity={self.severity!r} is unknown", nearest(self.severity, ("error", "warn")))
+
+
+def _limit(name: str, value: Any, family: str) -> Any:
+    "A limit that a family can be held against: a number or a moment; raise `DataError` for another."
+    if family in ("text", "bool"):
+        raise DataError(f"a {family} column has no {name}", "list its values as `categories`")
+    try:
+        if family == "datetime":
+            return _utc(pd.Timestamp(value))
+        if isinstance(value, str) or not np.isfinite(value):
+            raise ValueError
+    except (ValueError, TypeError):
+        raise DataError(f"{name}={value!r} is no limit for a {family} column", "write a number or a date") from None
+    return value
 
 
 def _utc(time: Any) -> Any:
@@ -66,7 +78,7 @@ def _utc(time: Any) -> Any:
     clock = time.dt if isinstance(time, pd.Series) else time
     return clock.tz_convert("UTC") if clock.tz is not None else clock.tz_localize("UTC")
 
-# %% ../../nbs/data/20_schema.ipynb #51e820bb
+# %% ../../nbs/data/20_schema.ipynb #906c0c8f
 SHOWN = 5  # example rows kept for each violation
 
 
@@ -153,7 +165,7 @@ def _plain(value: Any) -> Any:
         return str(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
-# %% ../../nbs/data/20_schema.ipynb #51420f74
+# %% ../../nbs/data/20_schema.ipynb #086b919a
 def _view(
     column: pd.Series,  # The column as it came, with at least one value
     family: str,  # What it should be
@@ -182,7 +194,8 @@ def _view(
         wanted = str if family == "text" else bool
         fits = column.map(lambda value: isinstance(value, wanted)) | ~present
         return column.where(fits), fits
-    return column.where(~present), ~present  # another family altogether
+    nothing = pd.Series(pd.NaT if family == "datetime" else np.nan, column.index)  # another family altogether
+    return (_utc(nothing) if family == "datetime" else nothing), ~present
 
 
 def _numbers(column: pd.Series) -> pd.Series:
@@ -195,7 +208,7 @@ def _times(column: pd.Series) -> pd.Series:
         column = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True)
     return _utc(column)
 
-# %% ../../nbs/data/20_schema.ipynb #8a27199a
+# %% ../../nbs/data/20_schema.ipynb #e3f98255
 def _checks(rules: Column, column: pd.Series, values: pd.Series, fits: pd.Series) -> list[tuple[str, str, Any]]:
     "The rules of a column as (name, words, vectorised test of its values)."
     if column.isna().all():
@@ -245,7 +258,7 @@ def _column_violations(columns: dict[str, Column], df: pd.DataFrame) -> tuple[li
     order = list(words)
     return sorted(found, key=lambda violation: order.index((violation.column, violation.rule))), len(words)
 
-# %% ../../nbs/data/20_schema.ipynb #5f9275a6
+# %% ../../nbs/data/20_schema.ipynb #8bbeb6bd
 @dataclass(frozen=True)
 class Schema:
     "The rules of a table; raises `DataError` when they make no sense."
@@ -324,7 +337,7 @@ def _build(kind: type, data: dict[str, Any], what: str) -> Any:
         raise DataError(f"{what} does not say its `{lacking[0]}`", f"add `{lacking[0]}`")
     return kind(**data)
 
-# %% ../../nbs/data/20_schema.ipynb #aeecd007
+# %% ../../nbs/data/20_schema.ipynb #2ea88237
 def _table_violations(schema: Schema, df: pd.DataFrame) -> list[Violation]:
     "What is wrong with the table as a whole."
     found = []
@@ -334,7 +347,8 @@ def _table_violations(schema: Schema, df: pd.DataFrame) -> list[Violation]:
     names, extra = list(df.columns), [name for name in df.columns.unique() if name not in schema.columns]
     for name in schema.columns:
         if name not in names:
-            hint = f" ({near})" if extra and (near := nearest(name, map(str, extra))).startswith("did") else ""
+            near = difflib.get_close_matches(name.casefold(), [str(other).casefold() for other in extra], n=1)
+            hint = next((f" (did you mean `{other}`?)" for other in extra if str(other).casefold() in near), "")
             found.append(Violation(name, "missing_column", f"must be there{hint}", len(df), 1.0 if len(df) else 0.0))
     if schema.extra_columns != "allow":
         found += [Violation(str(name), "extra_column", "is not in the schema", severity=schema.extra_columns)
@@ -359,7 +373,7 @@ def _original(df: pd.DataFrame, position: int) -> str:
     same = (df.astype(object).eq(row, axis=1) | (df.isna() & row.isna())).all(axis=1)
     return f"repeats row {df.index[same][0]}"
 
-# %% ../../nbs/data/20_schema.ipynb #fc64bd26
+# %% ../../nbs/data/20_schema.ipynb #db049fbd
 def infer_schema(
     df: pd.DataFrame,  # Data that is known to be good
     target: str | None = None,  # The column to be predicted
@@ -371,7 +385,8 @@ def infer_schema(
     if empty := [name for name in df if df[name].isna().all()]:
         raise DataError(f"column `{empty[0]}` holds no value to infer from", "drop it, or bring more rows")
     columns = {name: _infer_column(df[name], widen, max_levels, name == target) for name in df}
-    return Schema(columns, target, **({"max_duplicates": int(df.duplicated().sum())} | rules))
+    given = {"columns": columns, "target": target, "max_duplicates": int(df.duplicated().sum())}
+    return _build(Schema, given | rules, "the schema")
 
 
 def _infer_column(column: pd.Series, widen: float, max_levels: int, is_target: bool) -> Column:

@@ -6,7 +6,7 @@
 __all__ = ['SIGNATURES', 'MARKS', 'PIECE', 'DELIMITERS', 'FORMATS', 'SECRET', 'GROUP', 'SCHEMES', 'Source', 'sniff_delimiter',
            'FileSource', 'SqlSource', 'open_source', 'check_source']
 
-# %% ../../nbs/data/00_sources.ipynb #31a8ec49
+# %% ../../nbs/data/00_sources.ipynb #87e62ee4
 import codecs
 import csv
 import json
@@ -23,7 +23,7 @@ import pandas as pd
 from ..config import file_digest
 from ..errors import DataError, nearest
 
-# %% ../../nbs/data/00_sources.ipynb #3a70892e
+# %% ../../nbs/data/00_sources.ipynb #e73b2ebb
 @runtime_checkable
 class Source(Protocol):
     "Anything that data can be read from."
@@ -36,7 +36,7 @@ class Source(Protocol):
         "Say where the rows come from."
         ...
 
-# %% ../../nbs/data/00_sources.ipynb #787042d4
+# %% ../../nbs/data/00_sources.ipynb #62131008
 SIGNATURES = {  # how a file begins: what it is
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -86,7 +86,7 @@ def _text_encoding(
         lines += piece.count(b"\n")
     return "utf-8"
 
-# %% ../../nbs/data/00_sources.ipynb #fbc2a6a4
+# %% ../../nbs/data/00_sources.ipynb #58db8498
 def _wrong_encoding(path: Path, encoding: str) -> DataError:
     "The error for a file that is not in `encoding`: where, which byte, and which encodings would fit."
     position, number = 0, 0
@@ -110,7 +110,7 @@ def _decoded(line: bytes, encoding: str) -> str:
     except UnicodeError:
         return ""
 
-# %% ../../nbs/data/00_sources.ipynb #5d4471a6
+# %% ../../nbs/data/00_sources.ipynb #90d74826
 DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -126,7 +126,7 @@ def sniff_delimiter(
 
     return max(DELIMITERS, key=score)
 
-# %% ../../nbs/data/00_sources.ipynb #528bfdee
+# %% ../../nbs/data/00_sources.ipynb #2dc726e6
 def _check_rows(path: Path, encoding: str, delimiter: str) -> list[str]:
     "Check that every row has a cell for each name of the header, and return the names; raise `DataError` if not."
     ragged: list[tuple[int, int]] = []
@@ -168,12 +168,14 @@ def _ragged_story(path: Path, header: list[str], rows: int, ragged: list[tuple[i
     return (f"{path}: {len(ragged)} of {rows} rows do not have the header's {len(header)} cells: {where}",
             "correct these lines; a cell that holds the delimiter must be quoted")
 
-# %% ../../nbs/data/00_sources.ipynb #cc191ebd
+# %% ../../nbs/data/00_sources.ipynb #f9609228
 def _read_text(path: Path, delimiter: str | None = None, encoding: str | None = None, columns: list[str] | None = None,
                dtypes: dict[str, Any] | None = None, dates: list[str] | None = None,
                nulls: list[str] | None = None) -> pd.DataFrame:
     "Read delimited text, after every line was checked."
     found = _text_encoding(path) if encoding not in ("utf-16", "utf-16-le", "utf-16-be") else encoding
+    if delimiter is not None and len(delimiter) != 1:
+        raise DataError(f"delimiter={delimiter!r} is not one character", "pass one, such as ';' or '\\t'")
     encoding = found if encoding is None or found == "utf-8-sig" else encoding  # the mark is no part of a name
     try:
         if delimiter is None:
@@ -221,7 +223,7 @@ FORMATS: dict[str, tuple[Callable[..., pd.DataFrame], tuple[str, ...]]] = {  # e
     ".parquet": (_read_parquet, ("columns",)),
 }
 
-# %% ../../nbs/data/00_sources.ipynb #5401a0e2
+# %% ../../nbs/data/00_sources.ipynb #eca36a48
 class FileSource:
     "A file of rows: CSV, TSV and the like, or Parquet."
 
@@ -283,7 +285,7 @@ def _files_in(folder: Path) -> list[str]:
     "The names of the files in a folder that a source could read, at most 50."
     return sorted(p.name for p in folder.iterdir() if p.suffix.lower() in FORMATS)[:50]
 
-# %% ../../nbs/data/00_sources.ipynb #c4587dc4
+# %% ../../nbs/data/00_sources.ipynb #cbb48617
 SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)  # names of address options that are not shown
 
 
@@ -303,7 +305,7 @@ class SqlSource:
 
         try:
             self.url = make_url(url)
-        except ArgumentError:  # its text would show the address, and so the password
+        except (ArgumentError, ValueError):  # their text would show the address, and so the password
             raise DataError("the address of the database makes no sense",
                             "write dialect://user:password@host:port/database, or sqlite:///file.sqlite") from None
         if (query is None) == (table is None):
@@ -337,7 +339,7 @@ class SqlSource:
         "Read the rows; raise `DataError` when the database cannot be reached or refuses."
         return _read_sql(self)
 
-# %% ../../nbs/data/00_sources.ipynb #9f73fe10
+# %% ../../nbs/data/00_sources.ipynb #8c0f3d1c
 def _engine(url):
     "An engine that keeps no connection; for an SQLite file, one that can neither create nor change it."
     import sqlalchemy
@@ -394,7 +396,7 @@ def _read_sql(source: SqlSource) -> pd.DataFrame:
                         "check the query's conditions and parameters")
     return df
 
-# %% ../../nbs/data/00_sources.ipynb #a0156dbc
+# %% ../../nbs/data/00_sources.ipynb #d904f92e
 GROUP = "mlops_nb.sources"
 SCHEMES: dict[str, Callable[..., Source]] = {
     "file": lambda address, **options: FileSource(address.removeprefix("file://"), **options),
@@ -425,7 +427,7 @@ def open_source(
         raise DataError(f"the source for {scheme}:// does not take these options: {error}",
                         f"options given: {', '.join(options) or 'none'}") from None
 
-# %% ../../nbs/data/00_sources.ipynb #408682ee
+# %% ../../nbs/data/00_sources.ipynb #4a656cc6
 def check_source(
     source: Any,  # The object that wants to be a source; it is read twice
 ) -> None:

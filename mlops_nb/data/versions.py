@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NUMBERS', 'TIMES', 'NAME', 'frame_digest', 'rows_of', 'DataVersion', 'snapshot', 'versions', 'load_version']
 
-# %% ../../nbs/data/10_versions.ipynb #94e6a20b
+# %% ../../nbs/data/10_versions.ipynb #a2b3d3d9
 import hashlib
 import html
 import json
@@ -21,7 +21,7 @@ import pandas as pd
 from ..config import settings, whole_file, write_whole
 from ..errors import DataError, nearest
 
-# %% ../../nbs/data/10_versions.ipynb #712beb78
+# %% ../../nbs/data/10_versions.ipynb #406cb65d
 def frame_digest(
     df: pd.DataFrame,  # Columns named once, by text; each of one type
 ) -> str:  # 64 hexadecimal characters
@@ -39,6 +39,8 @@ def frame_digest(
 
 def _column_digest(column: pd.Series) -> str:
     "The digest of one column: its type, the places of its nulls, its values."
+    if column.dtype == object:
+        column = column.where(column.notna(), None)  # NaN, NaT, pd.NA: one absence
     if isinstance(column.dtype, pd.CategoricalDtype):
         levels = column.cat.remove_unused_categories().cat.categories
         kind = f"category of {_column_digest(levels.to_series())}" if column.cat.ordered else "category"
@@ -50,7 +52,7 @@ def _column_digest(column: pd.Series) -> str:
     parts = [kind, hashlib.sha256(nulls).hexdigest(), *(hashlib.sha256(part).hexdigest() for part in values)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-# %% ../../nbs/data/10_versions.ipynb #b6925122
+# %% ../../nbs/data/10_versions.ipynb #4945f8ea
 NUMBERS = "biuf"  # numpy's kinds of truth values, integers and floats
 TIMES = "mM"
 
@@ -76,7 +78,8 @@ def _parts(column: pd.Series) -> tuple[str, np.ndarray, list]:
         values = column.to_numpy(dtype=fixed, na_value=0) if missing.any() else column.to_numpy(dtype=fixed)
         if kind == "f":
             values = np.where(missing, 0, values) + np.zeros(1, fixed)  # adding zero turns -0.0 into 0.0
-        return str(dtype), nulls, [np.ascontiguousarray(values, fixed)]
+        name = str(fixed.newbyteorder("=")) if isinstance(dtype, np.dtype) else str(dtype)
+        return name, nulls, [np.ascontiguousarray(values, fixed)]
     array = _arrow(column)
     return f"{array.type}", nulls, [repr(array.to_pylist()).encode()]
 
@@ -93,6 +96,9 @@ def _arrow(column: pd.Series, kind: str | None = None):
     "A column as one Arrow array; raise `DataError` when its values are of several types, or of none that is stored."
     import pyarrow
 
+    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) == "mixed" and (
+            column.dropna().map(type).nunique() > 1):  # Arrow would take text among bytes for bytes
+        raise DataError(*_mixed_story(column, TypeError("its values are of several types")))
     try:
         array = pyarrow.array(column, type=pyarrow.type_for_alias(kind) if kind else None, from_pandas=True)
     except (pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
@@ -119,7 +125,7 @@ def rows_of(
     return [(index.item() if hasattr(index, "item") else index, value.item() if hasattr(value, "item") else value)
             for index, value in column.items()]
 
-# %% ../../nbs/data/10_versions.ipynb #9d37b57b
+# %% ../../nbs/data/10_versions.ipynb #797af1f2
 @dataclass(frozen=True)
 class DataVersion:
     "One immutable snapshot of a frame."
@@ -147,7 +153,7 @@ class DataVersion:
         lines = (f"<tr><th>{k}</th><td style='text-align:left'>{html.escape(v)}</td></tr>" for k, v in facts.items())
         return f"<table>{''.join(lines)}</table>"
 
-# %% ../../nbs/data/10_versions.ipynb #5567d47b
+# %% ../../nbs/data/10_versions.ipynb #c0a9426e
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -176,7 +182,7 @@ def snapshot(
     note, table = folder / f"{digest}.json", folder / f"{digest}.parquet"
     if not (note.is_file() and table.is_file()):
         with whole_file(table) as temporary:
-            df.to_parquet(temporary, index=False)
+            _write(df, temporary)
             _verify(_read(temporary, _types(df)), digest, f"column types of `{name}`: {_types(df)}")
         said = source.describe() if hasattr(source, "describe") else source
         created = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -188,6 +194,16 @@ def snapshot(
 
 def _types(df: pd.DataFrame) -> dict[str, str]:
     return {name: str(dtype) for name, dtype in df.dtypes.items()}
+
+
+def _write(df: pd.DataFrame, path: Path) -> None:
+    "Write a table as Parquet; raise `DataError` for a type that Parquet does not have."
+    import pyarrow
+
+    try:
+        df.to_parquet(path, index=False)
+    except (pyarrow.ArrowException, ValueError, TypeError) as error:
+        raise DataError(f"the frame cannot be kept: {error}", "give its columns plain types") from None
 
 
 def _read(path: Path, types: dict[str, str]) -> pd.DataFrame:
@@ -217,7 +233,7 @@ def _version(note: Path) -> DataVersion:
         raise DataError(f"the note {note.name} is damaged: {error}",
                         "delete it and take the snapshot again") from None
 
-# %% ../../nbs/data/10_versions.ipynb #0d7310e9
+# %% ../../nbs/data/10_versions.ipynb #d1eefc9e
 def versions(
     name: str,  # The data set
     home: str | Path | None = None,  # The store; None takes the project's
