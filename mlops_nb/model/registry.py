@@ -6,7 +6,7 @@
 __all__ = ['QUIET', 'TRUSTED', 'DISTRIBUTIONS', 'connect', 'experiment', 'check_trusted', 'requirements_of', 'model_digest',
            'ModelVersion', 'find_version', 'register', 'champion', 'promote', 'LoadedModel', 'load_model', 'history']
 
-# %% ../../nbs/model/20_registry.ipynb #a1944601
+# %% ../../nbs/model/20_registry.ipynb #35f1dcc5
 import getpass
 import hashlib
 import importlib.metadata
@@ -31,7 +31,7 @@ from ..config import file_digest, settings
 from ..errors import DataError, GateError, RegistryError, TrackingError, nearest
 from .gate import Check, Verdict
 
-# %% ../../nbs/model/20_registry.ipynb #a5d5b2c8
+# %% ../../nbs/model/20_registry.ipynb #7c28311d
 QUIET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -111,7 +111,7 @@ def experiment(
                                 f"mlflow experiments restore --experiment-id {found.experiment_id}")
         return found.experiment_id
 
-# %% ../../nbs/model/20_registry.ipynb #087201b6
+# %% ../../nbs/model/20_registry.ipynb #1a9ddc2e
 TRUSTED = (
     "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
@@ -142,7 +142,7 @@ def check_trusted(
         raise RegistryError(f"{type(model).__name__} holds types that are not trusted: {', '.join(strange)}",
                             "take them out of the model, or pass them as `trusted` here and where it is loaded")
 
-# %% ../../nbs/model/20_registry.ipynb #581d85c7
+# %% ../../nbs/model/20_registry.ipynb #fc389b0d
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where the package is not called as the module
 
 
@@ -171,7 +171,7 @@ def model_digest(
     lines = [f"{file_digest(folder / name)}  {name}\n" for name in files if name != "registered_model_meta"]
     return hashlib.sha256("".join(lines).encode()).hexdigest()  # MLflow adds that file to what it hands out
 
-# %% ../../nbs/model/20_registry.ipynb #029dd57c
+# %% ../../nbs/model/20_registry.ipynb #63527fad
 @dataclass(frozen=True, repr=False)
 class ModelVersion:
     "One version of a registered model."
@@ -243,7 +243,7 @@ def find_version(
             raise RegistryError(f"`{name}` has no version {number}", nearest(str(number), map(str, versions)))
         return _version(client.get_model_version(name, str(number)))
 
-# %% ../../nbs/model/20_registry.ipynb #4922e5e8
+# %% ../../nbs/model/20_registry.ipynb #c61205fd
 def register(
     model: Any,  # Fitted scikit-learn estimator, preparation included
     name: str,  # Of the registered model; no / : @
@@ -303,7 +303,7 @@ def _save(client, run_id: str, model, name: str, example, signature, trusted: li
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return logged.model_id, digest
 
-# %% ../../nbs/model/20_registry.ipynb #97eab42d
+# %% ../../nbs/model/20_registry.ipynb #20d43222
 def _signature(model, example: pd.DataFrame):
     "MLflow's signature of the model; that it can answer its own example is checked on the way."
     import warnings
@@ -363,7 +363,7 @@ def _reasons(checks: Iterable[Check]) -> str:
     "The rules and their evidence on one line."
     return "; ".join(f"{check.rule}: {check.evidence}" for check in checks)
 
-# %% ../../nbs/model/20_registry.ipynb #36e31548
+# %% ../../nbs/model/20_registry.ipynb #b5db67b9
 def champion(
     name: str,  # Of the registered model
 ) -> ModelVersion | None:  # None: there is none yet
@@ -401,7 +401,7 @@ def promote(
             client.delete_registered_model_alias(name, "challenger")
         return _version(client.get_model_version(name, str(chosen.version)))
 
-# %% ../../nbs/model/20_registry.ipynb #80e86efd
+# %% ../../nbs/model/20_registry.ipynb #48f4c500
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
     "A registered model, ready to answer; `evaluate` takes it like any classifier."
@@ -460,7 +460,7 @@ def load_model(
             raise RegistryError(f"{found} cannot be loaded here: {error}",
                                 "install its requirements.txt; pass what else you trust as `trusted`") from error
 
-# %% ../../nbs/model/20_registry.ipynb #e50efbfe
+# %% ../../nbs/model/20_registry.ipynb #c208256b
 def history(
     name: str,  # Of the registered model
 ) -> pd.DataFrame:  # A row a version, newest first: version, aliases, created (UTC), run_id, gate, promoted_*, why
