@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FULL_COLUMNS', 'FULL_ROWS', 'ALL_ROWS', 'profile_html']
 
-# %% ../../nbs/data/40_profile.ipynb #7eb789e4
+# %% ../../nbs/data/40_profile.ipynb #72fc374b
 import functools
 import html
 import os
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import DataError
 
-# %% ../../nbs/data/40_profile.ipynb #baa87e6a
+# %% ../../nbs/data/40_profile.ipynb #f1872fb2
 def _profiler() -> Any:
     "The class that makes reports, quiet and offline."
     os.environ["YDATA_PROFILING_NO_ANALYTICS"] = "1"  # else: a request to packages.ydata.ai, and a call of nvidia-smi
@@ -28,7 +28,7 @@ def _profiler() -> Any:
         summary_pandas.tqdm = functools.partial(summary_pandas.tqdm, disable=True)
     return ProfileReport
 
-# %% ../../nbs/data/40_profile.ipynb #cf9ea6b5
+# %% ../../nbs/data/40_profile.ipynb #1a7d6e3d
 FULL_COLUMNS = 20  # A full report up to so many columns …
 FULL_ROWS = 20_000  # … and so many rows
 ALL_ROWS = 100_000  # From here on a sample is drawn
@@ -53,10 +53,11 @@ def profile_html(
         df = df.sample(rows, random_state=0).sort_index(kind="stable")
     if minimal is None:
         minimal = len(df.columns) > FULL_COLUMNS or len(df) > FULL_ROWS
+    shown = html.escape(title.replace("<", "‹").replace(">", "›"))  # the library turns &lt; back into < in one place
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its imports and of constant columns: none that our reader could act on
         try:
-            return _profiler()(df, title=html.escape(title), minimal=minimal, progress_bar=False).to_html()
+            return _profiler()(df, title=shown, minimal=minimal, progress_bar=False).to_html()
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError) as error:
             raise DataError(f"{title} cannot be profiled: {type(error).__name__}: {error}",
                             "check the data against a schema first, or leave the odd column out") from error
