@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['numeric_difference', 'psi', 'category_difference', 'Thresholds', 'holm', 'compare', 'Comparison']
 
-# %% ../../nbs/data/30_compare.ipynb #e71f0ad5
+# %% ../../nbs/data/30_compare.ipynb #4c1df3e5
 import html
 import math
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import DataError, ValidationError, nearest
 
-# %% ../../nbs/data/30_compare.ipynb #ee767eba
+# %% ../../nbs/data/30_compare.ipynb #bd7d9697
 def numeric_difference(
     reference: np.ndarray,  # Numbers without nulls, shape (n,), n at least 2
     current: np.ndarray,  # Numbers without nulls, shape (m,), m at least 2
@@ -46,7 +46,7 @@ def psi(
     old, new = (count / count.sum() for count in counts)
     return float(np.sum((new - old) * np.log(new / old)))
 
-# %% ../../nbs/data/30_compare.ipynb #9d4c0965
+# %% ../../nbs/data/30_compare.ipynb #61ab4701
 def category_difference(
     reference: pd.Series,  # Levels without nulls, at least one row
     current: pd.Series,  # Levels without nulls, at least one row
@@ -65,7 +65,7 @@ def category_difference(
     new = sorted(map(str, counts.index[counts["old"] == 0]))
     return {"js": float(js), "p": float(p), "new": new}
 
-# %% ../../nbs/data/30_compare.ipynb #95f287a5
+# %% ../../nbs/data/30_compare.ipynb #604292d2
 @dataclass(frozen=True)
 class Thresholds:
     "From when on a difference counts; a column is skewed when one effect is reached and its p-value is below `alpha`."
@@ -87,7 +87,7 @@ def holm(
     corrected = np.maximum.accumulate(pvalues[order] * np.arange(len(pvalues), 0, -1))
     return np.minimum(corrected, 1.0)[np.argsort(order)]
 
-# %% ../../nbs/data/30_compare.ipynb #67d781d4
+# %% ../../nbs/data/30_compare.ipynb #43e3d583
 def _statistics(reference: pd.Series, current: pd.Series, max_levels: int) -> dict[str, Any]:
     "All that is known about the difference of one column."
     from scipy.stats import fisher_exact
@@ -147,7 +147,7 @@ def compare(
                                  table["js"] / limits.js, table["missing"].abs() / limits.missing], axis=1).max(axis=1)
     return Comparison(table, limits, reference[columns], current[columns])
 
-# %% ../../nbs/data/30_compare.ipynb #38399737
+# %% ../../nbs/data/30_compare.ipynb #f6aad35c
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     "What `compare` found."
@@ -168,24 +168,11 @@ class Comparison:
     def raise_if_skewed(self) -> None:
         "Raise `ValidationError`, with the numbers of each skewed column, when there is one."
         if self.skewed:
-            listed = "\n".join(f"  - {self.words(name)}" for name in self.skewed)
+            listed = "\n".join(f"  - {_words(self.table.loc[name], self.thresholds)}" for name in self.skewed)
             raise ValidationError(
                 f"{len(self.skewed)} of {len(self.table)} columns differ between the {len(self.reference):,} reference "
                 f"and the {len(self.current):,} current rows:\n{listed}",
                 "look at `compare(…).plot()`; sample both from the same rows, or take newer data as reference")
-
-    def words(
-        self,
-        column: str,  # A column that was compared
-    ) -> str:  # Its effects that reach their threshold, and its p-value
-        "Say in one line how a column differs."
-        row, limits = self.table.loc[column], self.thresholds
-        effects = {"psi": "PSI", "shift": "mean shift [sd]", "js": "Jensen-Shannon", "missing": "missing share"}
-        said = [f"{word} {row[name]:+.2f} (limit {getattr(limits, name):g})" for name, word in effects.items()
-                if abs(row[name]) >= getattr(limits, name)]
-        if isinstance(row["new"], list) and row["new"]:
-            said.append(f"new: {', '.join(row['new'][:5])}")
-        return f"{column}: {', '.join(said)}; p = {min(row['p'], row['p_missing']):.2g} (limit {limits.alpha:g})"
 
     def to_dict(self) -> dict[str, Any]:  # JSON's types; what does not apply is None
         "The comparison for machines."
@@ -217,6 +204,16 @@ class Comparison:
         axes[0][0].legend(fontsize=8)
         plt.close(figure)  # it is the value of a cell, and must not be shown twice
         return figure
+
+# %% ../../nbs/data/30_compare.ipynb #3c8eaee2
+def _words(row: pd.Series, limits: Thresholds) -> str:
+    "Say in one line how a column differs: the effects that reach their threshold, and the p-value."
+    effects = {"psi": "PSI", "shift": "mean shift [sd]", "js": "Jensen-Shannon", "missing": "missing share"}
+    said = [f"{word} {row[name]:+.2f} (limit {getattr(limits, name):g})" for name, word in effects.items()
+            if abs(row[name]) >= getattr(limits, name)]
+    if isinstance(row["new"], list) and row["new"]:
+        said.append(f"new: {', '.join(row['new'][:5])}")
+    return f"{row.name}: {', '.join(said)}; p = {min(row['p'], row['p_missing']):.2g} (limit {limits.alpha:g})"
 
 
 def _draw(axis, reference: pd.Series, current: pd.Series, row: pd.Series) -> None:

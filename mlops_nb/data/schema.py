@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FAMILIES', 'KINDS', 'SHOWN', 'Column', 'Violation', 'SchemaReport', 'Schema', 'infer_schema']
 
-# %% ../../nbs/data/20_schema.ipynb #60d52959
+# %% ../../nbs/data/20_schema.ipynb #acecf13b
 import difflib
 import html
 import math
@@ -18,7 +18,7 @@ import pandas as pd
 from .versions import rows_of
 from ..errors import DataError, ValidationError, nearest
 
-# %% ../../nbs/data/20_schema.ipynb #40d06571
+# %% ../../nbs/data/20_schema.ipynb #4b6acb2c
 FAMILIES = ("int", "float", "text", "bool", "datetime")
 KINDS = {"i": "int", "u": "int", "f": "float", "b": "bool", "M": "datetime", "O": "text", "U": "text"}  # numpy's kinds
 
@@ -78,7 +78,7 @@ def _utc(time: Any) -> Any:
     clock = time.dt if isinstance(time, pd.Series) else time
     return clock.tz_convert("UTC") if clock.tz is not None else clock.tz_localize("UTC")
 
-# %% ../../nbs/data/20_schema.ipynb #906c0c8f
+# %% ../../nbs/data/20_schema.ipynb #f58f4d13
 SHOWN = 5  # example rows kept for each violation
 
 
@@ -101,10 +101,10 @@ class Violation:
         return ", ".join(f"row {index}: {value!r}" for index, value in self.examples) + more
 
     def __str__(self) -> str:
-        broken = f"; {self.count:,} rows ({self.share:.1%})" if self.count else ""
+        broken = f"; {self.count:,} row{'s' * (self.count != 1)} ({self.share:.1%})" if self.count else ""
         return f"{self.column or 'table'} · {self.rule}: {self.limit}{broken}" + (f": {self.rows}" if self.rows else "")
 
-
+# %% ../../nbs/data/20_schema.ipynb #498e6a0e
 @dataclass(frozen=True)
 class SchemaReport:
     "All that a frame does to its schema."
@@ -127,7 +127,8 @@ class SchemaReport:
         "Raise `ValidationError`, naming each column, rule and row, unless the data passed."
         if self.errors:
             listed = "\n".join(f"  - {violation}" for violation in self.errors)
-            raise ValidationError(f"the data ({self.rows:,} rows) breaks {len(self.errors)} rule(s):\n{listed}",
+            said = f"the data ({self.rows:,} rows) breaks {len(self.errors)} of {self.rules} rules"
+            raise ValidationError(f"{said}:\n{listed}",
                                   "correct these rows at their source; where the data is right, correct the schema")
 
     def frame(self) -> pd.DataFrame:  # One row a violation
@@ -165,7 +166,7 @@ def _plain(value: Any) -> Any:
         return str(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
-# %% ../../nbs/data/20_schema.ipynb #086b919a
+# %% ../../nbs/data/20_schema.ipynb #0678752d
 def _view(
     column: pd.Series,  # The column as it came, with at least one value
     family: str,  # What it should be
@@ -208,7 +209,7 @@ def _times(column: pd.Series) -> pd.Series:
         column = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True)
     return _utc(column)
 
-# %% ../../nbs/data/20_schema.ipynb #e3f98255
+# %% ../../nbs/data/20_schema.ipynb #dd472ba6
 def _checks(rules: Column, column: pd.Series, values: pd.Series, fits: pd.Series) -> list[tuple[str, str, Any]]:
     "The rules of a column as (name, words, vectorised test of its values)."
     if column.isna().all():
@@ -258,7 +259,7 @@ def _column_violations(columns: dict[str, Column], df: pd.DataFrame) -> tuple[li
     order = list(words)
     return sorted(found, key=lambda violation: order.index((violation.column, violation.rule))), len(words)
 
-# %% ../../nbs/data/20_schema.ipynb #8bbeb6bd
+# %% ../../nbs/data/20_schema.ipynb #9bc8d716
 @dataclass(frozen=True)
 class Schema:
     "The rules of a table; raises `DataError` when they make no sense."
@@ -317,7 +318,7 @@ class Schema:
         table = pd.DataFrame([_changed(rules) for rules in self.columns.values()], index=list(self.columns))
         return table.reindex(columns=[name for name in names if name in table]).fillna("").to_html()
 
-
+# %% ../../nbs/data/20_schema.ipynb #aba0fe0d
 def _changed(rules: Any) -> dict[str, Any]:
     "The fields of a rule that are not at their default, in JSON's types."
     def plain(value: Any) -> Any:
@@ -337,7 +338,7 @@ def _build(kind: type, data: dict[str, Any], what: str) -> Any:
         raise DataError(f"{what} does not say its `{lacking[0]}`", f"add `{lacking[0]}`")
     return kind(**data)
 
-# %% ../../nbs/data/20_schema.ipynb #2ea88237
+# %% ../../nbs/data/20_schema.ipynb #ec6ab6f3
 def _table_violations(schema: Schema, df: pd.DataFrame) -> list[Violation]:
     "What is wrong with the table as a whole."
     found = []
@@ -373,7 +374,7 @@ def _original(df: pd.DataFrame, position: int) -> str:
     same = (df.astype(object).eq(row, axis=1) | (df.isna() & row.isna())).all(axis=1)
     return f"repeats row {df.index[same][0]}"
 
-# %% ../../nbs/data/20_schema.ipynb #db049fbd
+# %% ../../nbs/data/20_schema.ipynb #b99aa39e
 def infer_schema(
     df: pd.DataFrame,  # Data that is known to be good
     target: str | None = None,  # The column to be predicted

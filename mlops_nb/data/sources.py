@@ -6,7 +6,7 @@
 __all__ = ['SIGNATURES', 'MARKS', 'PIECE', 'DELIMITERS', 'FORMATS', 'SECRET', 'GROUP', 'SCHEMES', 'Source', 'sniff_delimiter',
            'FileSource', 'SqlSource', 'open_source', 'check_source']
 
-# %% ../../nbs/data/00_sources.ipynb #87e62ee4
+# %% ../../nbs/data/00_sources.ipynb #7e7b6622
 import codecs
 import csv
 import json
@@ -23,7 +23,7 @@ import pandas as pd
 from ..config import file_digest
 from ..errors import DataError, nearest
 
-# %% ../../nbs/data/00_sources.ipynb #e73b2ebb
+# %% ../../nbs/data/00_sources.ipynb #aa095804
 @runtime_checkable
 class Source(Protocol):
     "Anything that data can be read from."
@@ -36,7 +36,7 @@ class Source(Protocol):
         "Say where the rows come from."
         ...
 
-# %% ../../nbs/data/00_sources.ipynb #62131008
+# %% ../../nbs/data/00_sources.ipynb #5aab380a
 SIGNATURES = {  # how a file begins: what it is
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -86,7 +86,7 @@ def _text_encoding(
         lines += piece.count(b"\n")
     return "utf-8"
 
-# %% ../../nbs/data/00_sources.ipynb #58db8498
+# %% ../../nbs/data/00_sources.ipynb #c6e3dc9f
 def _wrong_encoding(path: Path, encoding: str) -> DataError:
     "The error for a file that is not in `encoding`: where, which byte, and which encodings would fit."
     position, number = 0, 0
@@ -110,7 +110,7 @@ def _decoded(line: bytes, encoding: str) -> str:
     except UnicodeError:
         return ""
 
-# %% ../../nbs/data/00_sources.ipynb #90d74826
+# %% ../../nbs/data/00_sources.ipynb #8209fe69
 DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -126,7 +126,7 @@ def sniff_delimiter(
 
     return max(DELIMITERS, key=score)
 
-# %% ../../nbs/data/00_sources.ipynb #2dc726e6
+# %% ../../nbs/data/00_sources.ipynb #bc812a8f
 def _check_rows(path: Path, encoding: str, delimiter: str) -> list[str]:
     "Check that every row has a cell for each name of the header, and return the names; raise `DataError` if not."
     ragged: list[tuple[int, int]] = []
@@ -168,7 +168,7 @@ def _ragged_story(path: Path, header: list[str], rows: int, ragged: list[tuple[i
     return (f"{path}: {len(ragged)} of {rows} rows do not have the header's {len(header)} cells: {where}",
             "correct these lines; a cell that holds the delimiter must be quoted")
 
-# %% ../../nbs/data/00_sources.ipynb #f9609228
+# %% ../../nbs/data/00_sources.ipynb #34b2b5dd
 def _read_text(path: Path, delimiter: str | None = None, encoding: str | None = None, columns: list[str] | None = None,
                dtypes: dict[str, Any] | None = None, dates: list[str] | None = None,
                nulls: list[str] | None = None) -> pd.DataFrame:
@@ -223,7 +223,7 @@ FORMATS: dict[str, tuple[Callable[..., pd.DataFrame], tuple[str, ...]]] = {  # e
     ".parquet": (_read_parquet, ("columns",)),
 }
 
-# %% ../../nbs/data/00_sources.ipynb #eca36a48
+# %% ../../nbs/data/00_sources.ipynb #daa977aa
 class FileSource:
     "A file of rows: CSV, TSV and the like, or Parquet."
 
@@ -250,7 +250,7 @@ class FileSource:
         self,
     ) -> pd.DataFrame:  # One row a row of the file, in its order
         "Read the file; raise `DataError` when it is missing, empty, damaged, or not what its ending says."
-        self._must_exist()
+        _must_exist(self.path)
         try:
             before, sha256 = self.path.stat(), file_digest(self.path)
             df = self._reader(self.path, **self.options)
@@ -267,25 +267,23 @@ class FileSource:
     def describe(self) -> dict[str, Any]:  # `kind`, `address`, `sha256` of the bytes that were read, and the options
         "Say which file it is, and by its fingerprint which content; raise `DataError` when it is missing."
         if self._sha256 is None:
-            self._must_exist()
+            _must_exist(self.path)
         sha256 = self._sha256 or file_digest(self.path)
         options = {"options": json.loads(json.dumps(self.options, default=str))} if self.options else {}
         return {"kind": "file", "address": self.path.as_posix(), "sha256": sha256, **options}
 
-    def _must_exist(self) -> None:
-        if self.path.is_dir():
-            raise DataError(f"{self.path} is a folder", "name a file in it")
-        if not self.path.is_file():
-            folder = self.path.parent
-            near = nearest(self.path.name, _files_in(folder)) if folder.is_dir() else f"there is no folder {folder}"
-            raise DataError(f"{self.path} does not exist (looked in {Path.cwd()})", near)
+# %% ../../nbs/data/00_sources.ipynb #4fa0671c
+def _must_exist(path: Path) -> None:
+    "Raise `DataError` unless `path` is a file, naming those beside it that a source could read."
+    if path.is_dir():
+        raise DataError(f"{path} is a folder", "name a file in it")
+    if not path.is_file():
+        folder = path.parent
+        known = [p.name for p in folder.iterdir() if p.suffix.lower() in FORMATS][:50] if folder.is_dir() else []
+        near = nearest(path.name, known) if folder.is_dir() else f"there is no folder {folder}"
+        raise DataError(f"{path} does not exist (looked in {Path.cwd()})", near)
 
-
-def _files_in(folder: Path) -> list[str]:
-    "The names of the files in a folder that a source could read, at most 50."
-    return sorted(p.name for p in folder.iterdir() if p.suffix.lower() in FORMATS)[:50]
-
-# %% ../../nbs/data/00_sources.ipynb #cbb48617
+# %% ../../nbs/data/00_sources.ipynb #aef90519
 SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)  # names of address options that are not shown
 
 
@@ -339,7 +337,7 @@ class SqlSource:
         "Read the rows; raise `DataError` when the database cannot be reached or refuses."
         return _read_sql(self)
 
-# %% ../../nbs/data/00_sources.ipynb #8c0f3d1c
+# %% ../../nbs/data/00_sources.ipynb #e5b8e56a
 def _engine(url):
     "An engine that keeps no connection; for an SQLite file, one that can neither create nor change it."
     import sqlalchemy
@@ -396,7 +394,7 @@ def _read_sql(source: SqlSource) -> pd.DataFrame:
                         "check the query's conditions and parameters")
     return df
 
-# %% ../../nbs/data/00_sources.ipynb #d904f92e
+# %% ../../nbs/data/00_sources.ipynb #cc29da5c
 GROUP = "mlops_nb.sources"
 SCHEMES: dict[str, Callable[..., Source]] = {
     "file": lambda address, **options: FileSource(address.removeprefix("file://"), **options),
@@ -427,7 +425,7 @@ def open_source(
         raise DataError(f"the source for {scheme}:// does not take these options: {error}",
                         f"options given: {', '.join(options) or 'none'}") from None
 
-# %% ../../nbs/data/00_sources.ipynb #4a656cc6
+# %% ../../nbs/data/00_sources.ipynb #62d6f264
 def check_source(
     source: Any,  # The object that wants to be a source; it is read twice
 ) -> None:

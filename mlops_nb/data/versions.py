@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NUMBERS', 'TIMES', 'NAME', 'frame_digest', 'rows_of', 'DataVersion', 'snapshot', 'versions', 'load_version']
 
-# %% ../../nbs/data/10_versions.ipynb #a2b3d3d9
+# %% ../../nbs/data/10_versions.ipynb #bce388ad
 import hashlib
 import html
 import json
@@ -21,7 +21,7 @@ import pandas as pd
 from ..config import settings, whole_file, write_whole
 from ..errors import DataError, nearest
 
-# %% ../../nbs/data/10_versions.ipynb #406cb65d
+# %% ../../nbs/data/10_versions.ipynb #0fb1e9de
 def frame_digest(
     df: pd.DataFrame,  # Columns named once, by text; each of one type
 ) -> str:  # 64 hexadecimal characters
@@ -52,7 +52,7 @@ def _column_digest(column: pd.Series) -> str:
     parts = [kind, hashlib.sha256(nulls).hexdigest(), *(hashlib.sha256(part).hexdigest() for part in values)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-# %% ../../nbs/data/10_versions.ipynb #4945f8ea
+# %% ../../nbs/data/10_versions.ipynb #dd1bee8a
 NUMBERS = "biuf"  # numpy's kinds of truth values, integers and floats
 TIMES = "mM"
 
@@ -83,7 +83,7 @@ def _parts(column: pd.Series) -> tuple[str, np.ndarray, list]:
     array = _arrow(column)
     return f"{array.type}", nulls, [repr(array.to_pylist()).encode()]
 
-
+# %% ../../nbs/data/10_versions.ipynb #a189700b
 def _text_parts(column: pd.Series) -> tuple[str, np.ndarray, list]:
     "Type, row numbers of the nulls, and length and letters of the texts."
     array = _arrow(column.astype(object), "large_string")
@@ -125,7 +125,7 @@ def rows_of(
     return [(index.item() if hasattr(index, "item") else index, value.item() if hasattr(value, "item") else value)
             for index, value in column.items()]
 
-# %% ../../nbs/data/10_versions.ipynb #797af1f2
+# %% ../../nbs/data/10_versions.ipynb #c151e9e9
 @dataclass(frozen=True)
 class DataVersion:
     "One immutable snapshot of a frame."
@@ -153,45 +153,7 @@ class DataVersion:
         lines = (f"<tr><th>{k}</th><td style='text-align:left'>{html.escape(v)}</td></tr>" for k, v in facts.items())
         return f"<table>{''.join(lines)}</table>"
 
-# %% ../../nbs/data/10_versions.ipynb #c0a9426e
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def _folder(name: str, home: str | Path | None) -> Path:
-    "Where the versions of one data set are kept."
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise DataError(f"{name!r} is no name for a data set", "use letters, digits, `.`, `_` and `-`")
-    return (Path(home) if home is not None else settings().home) / "data" / name
-
-
-def snapshot(
-    df: pd.DataFrame,  # At least one row; a plain index (it is not kept)
-    name: str,  # The data set: letters, digits, `.`, `_`, `-`
-    source: Any = None,  # Where the rows come from: a `Source`, or what one would say of itself
-    home: str | Path | None = None,  # The store; None takes the project's
-) -> DataVersion:  # The version that holds this content, new or known
-    "Keep `df` as an immutable version of `name`; raise `DataError` when it cannot be kept as it is."
-    folder = _folder(name, home)
-    if df.empty:
-        raise DataError(f"the snapshot of `{name}` would be empty: {df.shape[0]} rows, {df.shape[1]} columns",
-                        "look for the step before that lost the rows")
-    if df.index.nlevels > 1 or df.index.name is not None or not pd.api.types.is_integer_dtype(df.index.dtype):
-        raise DataError(f"the index of `{name}` holds data ({df.index.names}), and an index is not kept",
-                        "make it a column: `df.reset_index()`")
-    digest = frame_digest(df)
-    note, table = folder / f"{digest}.json", folder / f"{digest}.parquet"
-    if not (note.is_file() and table.is_file()):
-        with whole_file(table) as temporary:
-            _write(df, temporary)
-            _verify(_read(temporary, _types(df)), digest, f"column types of `{name}`: {_types(df)}")
-        said = source.describe() if hasattr(source, "describe") else source
-        created = datetime.now(UTC).isoformat(timespec="microseconds")
-        version = DataVersion(name, digest, len(df), _types(df), said, created, str(table))
-        write_whole(note, json.dumps({k: v for k, v in asdict(version).items() if k != "path"}, indent=1, default=str))
-    write_whole(folder / "newest", digest)
-    return _version(note)
-
-
+# %% ../../nbs/data/10_versions.ipynb #1483710f
 def _types(df: pd.DataFrame) -> dict[str, str]:
     return {name: str(dtype) for name, dtype in df.dtypes.items()}
 
@@ -233,7 +195,45 @@ def _version(note: Path) -> DataVersion:
         raise DataError(f"the note {note.name} is damaged: {error}",
                         "delete it and take the snapshot again") from None
 
-# %% ../../nbs/data/10_versions.ipynb #d1eefc9e
+# %% ../../nbs/data/10_versions.ipynb #be559d8f
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _folder(name: str, home: str | Path | None) -> Path:
+    "Where the versions of one data set are kept."
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise DataError(f"{name!r} is no name for a data set", "use letters, digits, `.`, `_` and `-`")
+    return (Path(home) if home is not None else settings().home) / "data" / name
+
+
+def snapshot(
+    df: pd.DataFrame,  # At least one row; a plain index (it is not kept)
+    name: str,  # The data set: letters, digits, `.`, `_`, `-`
+    source: Any = None,  # Where the rows come from: a `Source`, or what one would say of itself
+    home: str | Path | None = None,  # The store; None takes the project's
+) -> DataVersion:  # The version that holds this content, new or known
+    "Keep `df` as an immutable version of `name`; raise `DataError` when it cannot be kept as it is."
+    folder = _folder(name, home)
+    if df.empty:
+        raise DataError(f"the snapshot of `{name}` would be empty: {df.shape[0]} rows, {df.shape[1]} columns",
+                        "look for the step before that lost the rows")
+    if df.index.nlevels > 1 or df.index.name is not None or not pd.api.types.is_integer_dtype(df.index.dtype):
+        raise DataError(f"the index of `{name}` holds data ({df.index.names}), and an index is not kept",
+                        "make it a column: `df.reset_index()`")
+    digest = frame_digest(df)
+    note, table = folder / f"{digest}.json", folder / f"{digest}.parquet"
+    if not (note.is_file() and table.is_file()):
+        with whole_file(table) as temporary:
+            _write(df, temporary)
+            _verify(_read(temporary, _types(df)), digest, f"column types of `{name}`: {_types(df)}")
+        said = source.describe() if hasattr(source, "describe") else source
+        created = datetime.now(UTC).isoformat(timespec="microseconds")
+        version = DataVersion(name, digest, len(df), _types(df), said, created, str(table))
+        write_whole(note, json.dumps({k: v for k, v in asdict(version).items() if k != "path"}, indent=1, default=str))
+    write_whole(folder / "newest", digest)
+    return _version(note)
+
+# %% ../../nbs/data/10_versions.ipynb #9b7e0ca3
 def versions(
     name: str,  # The data set
     home: str | Path | None = None,  # The store; None takes the project's
