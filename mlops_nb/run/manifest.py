@@ -6,7 +6,7 @@
 __all__ = ['VARIABLE', 'Context', 'pipeline_key', 'write_context', 'read_context', 'record', 'read_journal', 'Failure',
            'Manifest', 'now', 'build_manifest', 'write_manifest', 'read_manifest']
 
-# %% ../../nbs/run/20_manifest.ipynb #6fd3b886
+# %% ../../nbs/run/20_manifest.ipynb #088ea80e
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ..config import settings, write_whole
 from ..errors import NotebookError
-from .store import Output, to_json, to_output
+from .store import Output, plain, to_json, to_output
 
-# %% ../../nbs/run/20_manifest.ipynb #032b8027
+# %% ../../nbs/run/20_manifest.ipynb #70337a67
 VARIABLE = "MLOPS_NB_CONTEXT"
 
 
@@ -67,7 +67,7 @@ def read_context() -> Context:  # As the runner wrote it, or the one of a notebo
     inputs = {k: to_output(v) for k, v in record["inputs"].items()}
     return Context(**record | {"home": Path(record["home"]), "folder": Path(record["folder"]), "inputs": inputs})
 
-# %% ../../nbs/run/20_manifest.ipynb #976f280e
+# %% ../../nbs/run/20_manifest.ipynb #e08eb83a
 def record(
     folder: Path,  # The step's folder
     event: str,  # load, save, log, trial, attach or note
@@ -91,7 +91,7 @@ def read_journal(
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in lines]
 
-# %% ../../nbs/run/20_manifest.ipynb #b9996cd6
+# %% ../../nbs/run/20_manifest.ipynb #9ab5f28d
 @dataclass(frozen=True)
 class Failure:
     "Why a step did not end well."
@@ -170,7 +170,8 @@ def write_manifest(
     folder: Path,  # The step's folder
 ) -> Path:  # The file
     "Write the manifest of a step that has ended."
-    return write_whole(folder / "step.json", to_json(asdict(manifest)))
+    text = json.dumps(asdict(manifest), default=plain, ensure_ascii=False, indent=1)  # in the notebook's own order
+    return write_whole(folder / "step.json", text)
 
 
 def read_manifest(
