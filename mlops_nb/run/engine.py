@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Execution', 'find_failure', 'to_html', 'Job', 'check_given', 'lone_job', 'private_transport', 'MlopsEngine']
 
-# %% ../../nbs/run/50_engine.ipynb #c46c573c
+# %% ../../nbs/run/50_engine.ipynb #ad25b2e8
 import os
 import re
 import tempfile
@@ -19,7 +19,7 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager
 
 from ..errors import NotebookError, ParameterError, nearest
 
-# %% ../../nbs/run/50_engine.ipynb #e93ae1aa
+# %% ../../nbs/run/50_engine.ipynb #618ab40a
 class Execution(NotebookExecutionManager):
     "papermill's bookkeeper, telling the truth about cells that did not finish, and telling it as it happens."
 
@@ -46,7 +46,7 @@ class Execution(NotebookExecutionManager):
                 cell.metadata.papermill["status"] = self.PENDING
             self.save()
 
-# %% ../../nbs/run/50_engine.ipynb #9d93750d
+# %% ../../nbs/run/50_engine.ipynb #7865cdf8
 def find_failure(
     nb,  # The executed notebook, a NotebookNode
     error: BaseException | None = None,  # What ended the execution from outside a cell, if anything did
@@ -68,7 +68,7 @@ def find_failure(
     number = next((i for i, s in enumerate(statuses, start=1) if s in ("failed", "running")), None)
     return Failure(name, message, number, nb.cells[number - 1].source if number else "")
 
-# %% ../../nbs/run/50_engine.ipynb #7f267335
+# %% ../../nbs/run/50_engine.ipynb #c34cdd8a
 def to_html(
     nb,  # An executed notebook
     title: str = "notebook",  # The page's title
@@ -79,7 +79,7 @@ def to_html(
     exporter = HTMLExporter(embed_images=True, template_name="lab")
     return exporter.from_notebook_node(nb, resources={"metadata": {"name": title}})[0]
 
-# %% ../../nbs/run/50_engine.ipynb #0c1bceb6
+# %% ../../nbs/run/50_engine.ipynb #3b03ca84
 @dataclass
 class Job:
     "One step that is about to run."
@@ -157,7 +157,7 @@ def lone_job(
     context = Context(key, where.home, where.home / "runs" / run / step, step, run, parameters, inputs)
     return Job(context, tracker, run, str(path))
 
-# %% ../../nbs/run/50_engine.ipynb #0ed0e317
+# %% ../../nbs/run/50_engine.ipynb #bb0fd093
 @contextmanager
 def private_transport():  # Yields traitlets' Config for a kernel manager; empty where there are no Unix sockets
     "Let a kernel listen on Unix sockets of its own instead of on TCP ports."
@@ -169,7 +169,7 @@ def private_transport():  # Yields traitlets' Config for a kernel manager; empty
     with tempfile.TemporaryDirectory(prefix="mlops-nb-") as folder:  # mode 0700
         yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
 
-# %% ../../nbs/run/50_engine.ipynb #3c4352a4
+# %% ../../nbs/run/50_engine.ipynb #90a4f918
 class MlopsEngine(NBClientEngine):
     "Runs a notebook as a tracked step."
 
@@ -185,6 +185,7 @@ class MlopsEngine(NBClientEngine):
         execution = Execution(nb, output_path, log_output, progress_bar, autosave_cell_every)
         execution.watch = job.watch
         started, clock, error = now(), time.monotonic(), None
+        job.context.folder.mkdir(parents=True, exist_ok=True)
         execution.notebook_start()
         try:
             cls.execute_managed_notebook(execution, kernel_name, log_output=log_output, job=job, **kwargs)
@@ -210,13 +211,14 @@ class MlopsEngine(NBClientEngine):
         options = {k: v for k, v in kwargs.items() if k not in ("timeout", "startup_timeout")}
         if job.cwd:
             options["resources"] = {"metadata": {"path": str(job.cwd)}}
-        with private_transport() as transport:
+        log = job.context.folder / "kernel.log"  # what does not come through Jupyter: native code, the kernel itself
+        with private_transport() as transport, open(log, "wb") as output:
             client = PapermillNotebookClient(
                 nb_man, timeout=execution_timeout or kwargs.get("timeout"), startup_timeout=start_timeout,
                 kernel_name=kernel_name, log=logger, log_output=log_output, stdout_file=stdout_file,
                 stderr_file=stderr_file, **{"config": transport} | options,
             )  # fmt: skip
-            return client.execute(env=job.environment())
+            return client.execute(env=job.environment(), stdout=output, stderr=output)
 
     @staticmethod
     def finish(job: Job, nb, started: str, seconds: float, error: BaseException | None):
@@ -242,5 +244,7 @@ class MlopsEngine(NBClientEngine):
         if status == "FINISHED":
             for output in manifest.outputs:
                 remember(Store(context.home), context.pipeline, output, context.step, context.run)
-        track_step(job.tracker, job.tracked, manifest, context.folder, {executed.name: executed, page.name: page})
+        log = context.folder / "kernel.log"
+        forms = {executed.name: executed, page.name: page} | ({log.name: log} if log.stat().st_size else {})
+        track_step(job.tracker, job.tracked, manifest, context.folder, forms)
         return manifest

@@ -6,7 +6,7 @@
 __all__ = ['EMPTY', 'Pipeline', 'find_pipeline', 'order_steps', 'read_pipeline', 'Planned', 'select', 'make_plan', 'Run',
            'step_error', 'read_run', 'list_runs', 'run_pipeline']
 
-# %% ../../nbs/run/60_pipeline.ipynb #df767679
+# %% ../../nbs/run/60_pipeline.ipynb #2b5ae462
 import json
 import os
 import time
@@ -21,7 +21,7 @@ from .manifest import Context, Failure, Manifest, now, pipeline_key, read_manife
 from .notebook import Step, read_step, step_name
 from .store import Output, Store, newest, to_json
 
-# %% ../../nbs/run/60_pipeline.ipynb #4309de30
+# %% ../../nbs/run/60_pipeline.ipynb #c2713e42
 EMPTY = "put the steps there, as 01_name.ipynb, 02_name.ipynb"
 
 
@@ -79,7 +79,7 @@ def _read_toml(path: Path) -> dict:
             raise ConfigError(f"{path}: `{key}` is {value!r}", f"make it a {known[key].__name__}")
     return found
 
-# %% ../../nbs/run/60_pipeline.ipynb #03a5b0b1
+# %% ../../nbs/run/60_pipeline.ipynb #85c00c9e
 def order_steps(
     steps: list[Step],  # In any order
 ) -> tuple[Step, ...]:  # Each after all that it loads from
@@ -126,7 +126,7 @@ def read_pipeline(
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or toml.get("experiment", folder.name)
     return Pipeline(folder.name, folder, order_steps(steps), experiment, toml.get("parameters", {}))
 
-# %% ../../nbs/run/60_pipeline.ipynb #8774d721
+# %% ../../nbs/run/60_pipeline.ipynb #0087d8c1
 @dataclass(frozen=True)
 class Planned:
     "One step of a run that is about to start."
@@ -141,27 +141,26 @@ def _resolve(pipeline: Pipeline, chosen: list[Step], given: dict[str, object]) -
     "The given parameters of each chosen step, checked; raise one `ParameterError` for everything that is wrong."
     everywhere = {p for s in pipeline.steps for p in s.parameters}
     scoped = {f"{s.name}.{p}" for s in pipeline.steps for p in s.parameters}
-    wrong, found = [], {s.name: {} for s in chosen}
-    for source, values in (("pipeline.toml", pipeline.parameters), ("given", given)):
+    wrong, found = {}, {s.name: {} for s in chosen}
+    for origin, values in ((f"{pipeline.folder / 'pipeline.toml'}: ", pipeline.parameters), ("", given)):
         for name, value in values.items():
             if name not in everywhere | scoped:
-                about = f"{source}: no step has the parameter `{name}`"
-                wrong.append(ParameterError(about, nearest(name, scoped if "." in name else everywhere)))
+                known = scoped if "." in name else everywhere
+                wrong[name] = ParameterError(f"{origin}no step has the parameter `{name}`", nearest(name, known))
                 continue
             for step in chosen:
-                key = name.removeprefix(f"{step.name}.") if name in scoped else name
-                if key in step.parameters and name in (key, f"{step.name}.{key}"):
+                key = name.removeprefix(f"{step.name}.")
+                if key in step.parameters:
                     try:
                         found[step.name][key] = step.parameters[key].check(value)
-                    except ParameterError as error:
-                        wrong.append(ParameterError(f"{step.path.name}: {error.what}", error.fix))
+                    except ParameterError as error:  # said once, however many steps have it
+                        wrong.setdefault(name, ParameterError(f"{origin}{step.path.name}: {error.what}", error.fix))
     for step in chosen:
         for name in [n for n, p in step.parameters.items() if p.required and n not in found[step.name]]:
             about = f"{step.path.name}: the parameter `{name}` has no default"
-            wrong.append(ParameterError(about, f"give it: -p {name}=…"))
+            wrong[name] = ParameterError(about, f"give it: -p {name}=…")
     if wrong:
-        wrong = list({w.what: w for w in wrong}.values())
-        raise ParameterError("\n".join(w.what for w in wrong), "; ".join(dict.fromkeys(w.fix for w in wrong)))
+        raise ParameterError("\n".join(w.what for w in wrong.values()), "; ".join(w.fix for w in wrong.values()))
     return found
 
 
@@ -221,7 +220,7 @@ def _check_kernels(steps: list[Step]) -> None:
         if step.kernel not in known:
             raise NotebookError(f"{step.path.name} wants the kernel `{step.kernel}`", nearest(step.kernel, known))
 
-# %% ../../nbs/run/60_pipeline.ipynb #9413a008
+# %% ../../nbs/run/60_pipeline.ipynb #aae9a3c7
 @dataclass(frozen=True)
 class Run:
     "One execution of a pipeline."
@@ -292,7 +291,7 @@ def list_runs(
     names = [p.parent.name for p in (settings(start).home / "runs").glob("*/run.json")]
     return sorted((read_run(name, start) for name in names), key=lambda r: r.started, reverse=True)
 
-# %% ../../nbs/run/60_pipeline.ipynb #9ab57ef2
+# %% ../../nbs/run/60_pipeline.ipynb #ac0b13ed
 def run_pipeline(
     pipeline: Pipeline,  # What to run
     parameters: dict[str, object] | None = None,  # `name` or `step.name`; values, or their text

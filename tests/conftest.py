@@ -1,0 +1,67 @@
+"""What all tests share: projects of their own, away from the runs of whoever tests."""
+
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+HEART = Path(__file__).parents[1] / "nbs" / "pipelines" / "heart"
+VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLOPS_NB_HOME", "MLOPS_NB_CONTEXT")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    "No test sees, or leaves, a setting of the surroundings."
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    "An empty MLflow database, made once: creating one takes seconds."
+    from mlops_nb.model.registry import connect
+
+    folder = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in VARIABLES:
+            patch.delenv(name, raising=False)
+        connect(folder)
+    return folder / "mlflow.db"
+
+
+def make_project(folder: Path, store: Path) -> Path:
+    "A project with an empty store, in a folder whose name trips careless paths."
+    root = folder / "a project, 100 %"
+    root.mkdir()
+    (root / "settings.ini").touch()
+    shutil.copy(store, root / "mlflow.db")
+    return root
+
+
+@pytest.fixture
+def root(tmp_path, empty_store):
+    "The folder of an empty project."
+    return make_project(tmp_path, empty_store)
+
+
+@pytest.fixture
+def write():
+    "Write a notebook: `write(path, cell, cell, parameters='…')`; no tagged cell when parameters is None."
+
+    def make(path: Path, *cells: str, parameters: str | None = "", kernel: str = "python3") -> Path:
+        code = nbformat.v4.new_code_cell
+        tagged = [] if parameters is None else [code(parameters, metadata={"tags": ["parameters"]})]
+        notebook = nbformat.v4.new_notebook(cells=[*tagged, *map(code, cells)])
+        notebook.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def heart(root):
+    "The heart pipeline in a project of its own."
+    return Path(shutil.copytree(HEART, root / "nbs" / "pipelines" / "heart"))

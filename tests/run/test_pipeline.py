@@ -1,0 +1,114 @@
+"""Pipelines: what is refused before anything starts, and what a run leaves behind when it does not end well."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from mlops_nb.config import settings
+from mlops_nb.errors import ConfigError, NotebookError, ParameterError, StepError
+from mlops_nb.run.pipeline import list_runs, make_plan, read_pipeline, run_pipeline
+
+USE = "from mlops_nb import step"
+
+
+@pytest.fixture
+def sums(root, write):
+    "Three notebooks: draw numbers, add them up, report."
+    folder = root / "pipelines" / "sums"
+    write(folder / "01_draw.ipynb", USE, "step.save('numbers', list(range(rows)))", parameters="rows: int = 4")
+    write(folder / "02_total.ipynb", USE, "step.save('total', factor * sum(step.load('numbers')))", parameters="factor: int = 1")
+    write(folder / "03_report.ipynb", USE, "step.log(total=step.load('total'))")
+    return folder
+
+
+def test_the_parent_run_has_a_child_a_step_and_all_their_metrics(root, sums):
+    run = run_pipeline(read_pipeline(sums), {"rows": "5", "total.factor": "2"})
+    client = MlflowClient(settings(root).tracking_uri)
+    parent = client.get_run(run.id)
+    assert parent.info.status == run.status == "FINISHED"
+    assert parent.data.params == {"rows": "5", "factor": "2"}
+    assert parent.data.metrics["report/total"] == 20
+    children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.id}'")
+    assert sorted(c.info.run_name for c in children) == ["draw", "report", "total"]
+    assert client.get_experiment(parent.info.experiment_id).name == "sums"
+
+
+def test_a_failing_step_stops_those_after_it_and_leaves_no_output_behind(root, sums, write):
+    run_pipeline(read_pipeline(sums))
+    write(sums / "02_total.ipynb", USE, "step.save('total', -1)", "raise ValueError('no')", parameters="factor: int = 1")
+    run = run_pipeline(read_pipeline(sums))
+    assert run.status == "FAILED"
+    assert [m.step for m in run.manifests()] == ["draw", "total"]
+    with pytest.raises(StepError, match="raise ValueError"):
+        run.raise_if_failed()
+    later = run_pipeline(read_pipeline(sums), first="report")  # takes the total of the run that ended well
+    assert later.manifests()[0].metrics["total"] == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda s, w: w(s / "01_draw.ipynb", USE, "step.save('numbers', 1)", parameters=None), NotebookError, "no cell is tagged"),
+        (lambda s, w: w(s / "03_report.ipynb", USE, "step.load('totl')"), NotebookError, "did you mean `total`"),
+        (lambda s, w: w(s / "04_more.ipynb", USE, "step.save('total', 1)"), NotebookError, "saved by 02_total.ipynb and by 04"),
+        (lambda s, w: w(s / "01_draw.ipynb", USE, "step.save('numbers', step.load('total'))"), NotebookError, "wait for each other"),
+        (lambda s, w: w(s / "05_total.ipynb", USE, "1"), NotebookError, "both the step `total`"),
+        (lambda s, w: w(s / "03_report.ipynb", USE, "name = 'total'\nstep.load(name)"), NotebookError, "not a plain string"),
+        (lambda s, w: w(s / "03_report.ipynb", "x = = 1"), NotebookError, "03_report.ipynb, cell 2, line 1"),
+        (lambda s, w: w(s / "03_report.ipynb", USE, kernel="pyhton3"), NotebookError, "did you mean `python3`"),
+        (lambda s, w: (s / "03_report.ipynb").write_text("{"), NotebookError, "is not JSON"),
+        (lambda s, w: (s / "pipeline.toml").write_text("experment = 'x'"), ConfigError, "did you mean `experiment`"),
+        (lambda s, w: (s / "pipeline.toml").write_text("[parameters]\nrow = 1"), ParameterError, "did you mean `rows`"),
+        (lambda s, w: (s / "pipeline.toml").write_text("[parameters\n"), ConfigError, "pipeline.toml"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused_before_anything_starts(root, sums, write, change, error, words):
+    change(sums, write)
+    with pytest.raises(error, match=words):
+        run_pipeline(read_pipeline(sums))
+    assert list_runs(root) == []
+
+
+def test_parameters_come_from_the_toml_and_the_call_wins(root, sums):
+    (sums / "pipeline.toml").write_text("experiment = 'adding'\n[parameters]\nrows = 7\n'total.factor' = 3\n")
+    pipeline = read_pipeline(sums)
+    assert pipeline.experiment == "adding"
+    assert [p.parameters for p in make_plan(pipeline)] == [{"rows": 7}, {"factor": 3}, {}]
+    assert [p.parameters for p in make_plan(pipeline, {"rows": 2})][0] == {"rows": 2}
+
+
+def test_a_notebook_runs_in_its_own_folder(root, write):
+    folder = root / "here"
+    write(folder / "01_look.ipynb", USE, "from pathlib import Path\nstep.note(Path('data.txt').read_text())")
+    (folder / "data.txt").write_text("found")
+    before = os.getcwd()
+    run = run_pipeline(read_pipeline(folder))
+    assert run.manifests()[0].notes == ("found",)
+    assert os.getcwd() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_the_command_ends_the_run_killed_and_leaves_no_kernel(root, sums, write, number):
+    mark = root / "kernel.pid"
+    write(sums / "02_total.ipynb", USE, f"import os, time\nopen({str(mark)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)",
+          "step.save('total', step.load('numbers'))", parameters="factor: int = 1")  # fmt: skip
+    command = [Path(sys.executable).parent / "mlops-nb", "run", "sums"]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (mark.exists() and mark.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    (run,) = list_runs(root)
+    assert (run.status, [m.status for m in run.manifests()]) == ("KILLED", ["FINISHED", "KILLED"])
+    assert MlflowClient(settings(root).tracking_uri).get_run(run.id).info.status == "KILLED"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
