@@ -6,7 +6,7 @@
 __all__ = ['SIGNS', 'figures', 'run_table', 'Progress', 'Commands', 'parse_parameters', 'main', 'run', 'steps', 'runs', 'show',
            'ui']
 
-# %% ../nbs/90_cli.ipynb #ca98de56
+# %% ../nbs/90_cli.ipynb #2035003b
 import json
 import os
 import sys
@@ -16,7 +16,7 @@ import click
 from . import __version__
 from .errors import ConfigError, MlopsError, ParameterError, nearest
 
-# %% ../nbs/90_cli.ipynb #4ab85275
+# %% ../nbs/90_cli.ipynb #9675f53c
 SIGNS = {
     "FINISHED": ("✓", "green"),
     "FAILED": ("✗", "red"),
@@ -54,7 +54,7 @@ def run_table(
         table.add_row(f"[{color}]{sign}[/]", row["step"], f"[{color}]{status}[/]", seconds, figures(row["metrics"]))
     return table
 
-# %% ../nbs/90_cli.ipynb #75f311b7
+# %% ../nbs/90_cli.ipynb #6611f3ec
 def _row(step: str, manifest=None) -> dict:
     "A step's row, as its manifest says; that of a step that did not start when there is none."
     if manifest is None:
@@ -117,7 +117,7 @@ class Progress:
                 row["seconds"] = self.clock() - self.begun[step]
         return run_table(list(self.rows.values()))
 
-# %% ../nbs/90_cli.ipynb #eef21b84
+# %% ../nbs/90_cli.ipynb #71aa2cfc
 class Commands(click.Group):
     "A group of commands that suggests the nearest name, and turns errors into words and exit codes."
 
@@ -133,7 +133,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except MlopsError as error:
             if "--json" in sys.argv[1:]:
-                click.echo(json.dumps({"error": type(error).__name__, "what": error.what, "fix": error.fix}))
+                click.echo(json.dumps({"error": {"what": error.what, "fix": error.fix}}))
             click.secho(f"error: {error}", fg="red" if sys.stderr.isatty() else None, err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
@@ -168,7 +168,7 @@ def parse_parameters(
         pairs[name.strip()] = value
     return pairs
 
-# %% ../nbs/90_cli.ipynb #b40e26e5
+# %% ../nbs/90_cli.ipynb #72d7b0bf
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="mlops-nb")
 def main():
@@ -219,16 +219,16 @@ def run(pipeline, given, first, last, dry_run, as_json):
         return _show_plan(make_plan(found, parameters, first, last), as_json)
     _stop_on_sigterm()
     done = run_pipeline(found, parameters, first, last, Progress(_console(), quiet=as_json))
-    manifests = done.manifests()
     if as_json:
         click.echo(_run_json(done))
-    else:
-        console = _console()
-        if not console.is_terminal:
-            console.print("", run_table([_row(m.step, m) for m in manifests]))
-        _show_notes(console, manifests)
-        console.print(f"\n{done.status.lower()} in {done.seconds:.1f} s: [bold]{_self()} show {done.id[:8]}[/]")
-        console.print(f"open MLflow: [bold]{_self()} ui[/]")
+        error = done.error()
+        click.get_current_context().exit(error.exit_code if error else 0)
+    console, manifests = _console(), done.manifests()
+    if not console.is_terminal:
+        console.print("", run_table([_row(m.step, m) for m in manifests]))
+    _show_notes(console, manifests)
+    console.print(f"\n{done.status.lower()} in {done.seconds:.1f} s: [bold]{_self()} show {done.id[:8]}[/]")
+    console.print(f"open MLflow: [bold]{_self()} ui[/]")
     done.raise_if_failed()
 
 
@@ -279,9 +279,11 @@ def _run_json(run) -> str:
 
     from mlops_nb.run.store import to_json
 
-    return to_json(asdict(run) | {"folder": str(run.folder), "manifests": [asdict(m) for m in run.manifests()]})
+    error = run.error()
+    found = {"error": error and {"what": error.what, "fix": error.fix}}
+    return to_json(asdict(run) | found | {"manifests": [asdict(m) for m in run.manifests()]})
 
-# %% ../nbs/90_cli.ipynb #cb2abb0c
+# %% ../nbs/90_cli.ipynb #52e93933
 @main.command(short_help="Show what each step of a pipeline takes and gives.")
 @click.argument("pipeline")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
@@ -372,9 +374,9 @@ def show(run, as_json):
     _show_notes(console, manifests)
     console.print(f"\nnotebooks and manifests: {os.path.relpath(found.folder)}")
 
-# %% ../nbs/90_cli.ipynb #6305ede4
+# %% ../nbs/90_cli.ipynb #22802e83
 @main.command(short_help="Open MLflow on the runs of this project.")
-@click.option("--port", default=5000, show_default=True, help="Where to listen, on this machine only.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Of 127.0.0.1.")
 def ui(port):
     """Open MLflow's pages on the runs of this project.
 

@@ -6,7 +6,7 @@
 __all__ = ['EMPTY', 'Pipeline', 'find_pipeline', 'order_steps', 'read_pipeline', 'Planned', 'select', 'make_plan', 'Run',
            'step_error', 'read_run', 'list_runs', 'run_pipeline']
 
-# %% ../../nbs/run/60_pipeline.ipynb #2b5ae462
+# %% ../../nbs/run/60_pipeline.ipynb #05ac051c
 import json
 import os
 import time
@@ -21,7 +21,7 @@ from .manifest import Context, Failure, Manifest, now, pipeline_key, read_manife
 from .notebook import Step, read_step, step_name
 from .store import Output, Store, newest, to_json
 
-# %% ../../nbs/run/60_pipeline.ipynb #c2713e42
+# %% ../../nbs/run/60_pipeline.ipynb #562e5dc5
 EMPTY = "put the steps there, as 01_name.ipynb, 02_name.ipynb"
 
 
@@ -79,7 +79,7 @@ def _read_toml(path: Path) -> dict:
             raise ConfigError(f"{path}: `{key}` is {value!r}", f"make it a {known[key].__name__}")
     return found
 
-# %% ../../nbs/run/60_pipeline.ipynb #85c00c9e
+# %% ../../nbs/run/60_pipeline.ipynb #a1e7f5c5
 def order_steps(
     steps: list[Step],  # In any order
 ) -> tuple[Step, ...]:  # Each after all that it loads from
@@ -126,7 +126,7 @@ def read_pipeline(
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or toml.get("experiment", folder.name)
     return Pipeline(folder.name, folder, order_steps(steps), experiment, toml.get("parameters", {}))
 
-# %% ../../nbs/run/60_pipeline.ipynb #0087d8c1
+# %% ../../nbs/run/60_pipeline.ipynb #9a5b980e
 @dataclass(frozen=True)
 class Planned:
     "One step of a run that is about to start."
@@ -220,7 +220,7 @@ def _check_kernels(steps: list[Step]) -> None:
         if step.kernel not in known:
             raise NotebookError(f"{step.path.name} wants the kernel `{step.kernel}`", nearest(step.kernel, known))
 
-# %% ../../nbs/run/60_pipeline.ipynb #aae9a3c7
+# %% ../../nbs/run/60_pipeline.ipynb #8a6be354
 @dataclass(frozen=True)
 class Run:
     "One execution of a pipeline."
@@ -239,11 +239,15 @@ class Run:
         found = (read_manifest(self.folder / name) for name in self.steps)
         return [m for m in found if m]
 
+    def error(self) -> StepError | None:
+        "Why the run failed, in words, with a fix; None when it did not."
+        failed = next((m for m in self.manifests() if m.status == "FAILED"), None)
+        return step_error(failed, self.folder / failed.step) if failed else None
+
     def raise_if_failed(self) -> None:
-        "Raise `StepError` when a step failed; its fix is the failing step's, or says where to look."
-        for manifest in self.manifests():
-            if manifest.status == "FAILED":
-                raise step_error(manifest, self.folder / manifest.step)
+        "Raise the `StepError` of the step that failed, if one did."
+        if error := self.error():
+            raise error
 
 
 def step_error(
@@ -291,7 +295,7 @@ def list_runs(
     names = [p.parent.name for p in (settings(start).home / "runs").glob("*/run.json")]
     return sorted((read_run(name, start) for name in names), key=lambda r: r.started, reverse=True)
 
-# %% ../../nbs/run/60_pipeline.ipynb #ac0b13ed
+# %% ../../nbs/run/60_pipeline.ipynb #f7415d1c
 def run_pipeline(
     pipeline: Pipeline,  # What to run
     parameters: dict[str, object] | None = None,  # `name` or `step.name`; values, or their text
