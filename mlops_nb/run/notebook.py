@@ -209,6 +209,7 @@ class Step:
     path: Path  # The notebook
     title: str = ""  # Its first heading
     kernel: str = "python3"  # The kernel that runs it
+    language: str = "python"  # In which its cells are written
     parameters: dict[str, Parameter] = field(default_factory=dict)  # By name
     loads: tuple[str, ...] = ()  # Names of its inputs
     saves: tuple[str, ...] = ()  # Names of its outputs
@@ -246,7 +247,8 @@ def read_step(
     code = [(f"{path.name}, cell {i}", source(c)) for i, c in cells if c["cell_type"] == "code"]
     prose = "\n".join(source(c) for _, c in cells if c["cell_type"] == "markdown")
     title = re.search(r"^#\s+(.+)$", prose, re.M)
-    kernel = notebook.get("metadata", {}).get("kernelspec", {}).get("name") or "python3"
+    spec = {"name": "python3", "language": "python"} | notebook.get("metadata", {}).get("kernelspec", {})
     loads, saves = read_wiring(code)
     parameters = read_parameters(source(notebook["cells"][index]), f"{path.name}, cell {index + 1}")
-    return Step(step_name(path), path, title[1].strip() if title else "", kernel, parameters, loads, saves)
+    heading = title[1].strip() if title else ""
+    return Step(step_name(path), path, heading, spec["name"], spec["language"], parameters, loads, saves)

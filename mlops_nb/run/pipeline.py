@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..config import project_root, settings, write_whole
 from ..errors import ConfigError, MlopsError, NotebookError, ParameterError, StepError, nearest
-from .manifest import Context, Failure, Manifest, now, pipeline_key, read_manifest
+from .manifest import Context, Failure, Manifest, now, pipeline_key, read_manifest, write_manifest
 from .notebook import Step, read_step, step_name
 from .store import Output, Store, newest, to_json
 
@@ -344,9 +344,9 @@ def _run_step(planned: Planned, made: dict[str, Output], run: Run, where, tracke
     folder = run.folder / step.name
     inputs = {name: made.get(name) or planned.inputs[name] for name in step.loads if name not in step.saves}
     tags = {"mlops_nb.kind": "step", "mlops_nb.pipeline": run.pipeline, "mlops_nb.step": step.name}
-    tracked = tracker.start(step.name, parent=run.id, tags=tags)
-    context = Context(run.pipeline, where.home, folder, step.name, run.id, planned.parameters, inputs)
     notebook = os.path.relpath(step.path, where.root)
+    tracked = tracker.start(step.name, parent=run.id, tags=tags, notebook=notebook)
+    context = Context(run.pipeline, where.home, folder, step.name, run.id, planned.parameters, inputs)
     watch = lambda event, **facts: tell(event, step=step.name, **facts)  # noqa: E731
     job = Job(context, tracker, tracked, notebook, step.path.parent, watch)
     tell("step", step=step.name)
@@ -354,18 +354,20 @@ def _run_step(planned: Planned, made: dict[str, Output], run: Run, where, tracke
     folder.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            step.path, folder / step.path.name, planned.given, engine_name="mlops_nb", job=job, progress_bar=False
-        )
+            step.path, folder / step.path.name, planned.given, engine_name="mlops_nb", job=job, progress_bar=False,
+            kernel_name=step.kernel, language=step.language,
+        )  # fmt: skip
     except KeyboardInterrupt:
         raise
     except Exception as error:
-        if not (manifest := read_manifest(folder)):  # the engine never came to write one
+        if not read_manifest(folder):  # the engine never came to write one
             if isinstance(error, MlopsError):
                 raise
             failure = Failure(type(error).__name__, str(error))
-            manifest = Manifest(step.name, notebook, "FAILED", now(), 0.0, run.id, tracked, failure=failure)
+            record = Manifest(step.name, notebook, "FAILED", now(), 0.0, run.id, tracked, failure=failure)
+            write_manifest(record, folder)
             tracker.log(tracked, tags={"mlops_nb.error": str(failure)})
             tracker.end(tracked, "FAILED")
-    manifest = read_manifest(folder) or manifest
+    manifest = read_manifest(folder)
     tell("done", step=step.name, manifest=manifest)
     return manifest

@@ -6,6 +6,7 @@
 __all__ = ['PARAMETER', 'TAG', 'TYPES', 'DATA', 'SMALL', 'shorten', 'Tracker', 'track_step', 'describe', 'start_run', 'end_run']
 
 # %% ../../nbs/run/40_track.ipynb #bb6037aa
+import getpass
 import json
 import math
 import tempfile
@@ -92,9 +93,11 @@ class Tracker:
         name: str,  # The run's name
         parent: str | None = None,  # The run that it belongs to
         tags: dict[str, str] | None = None,  # More tags
+        notebook: str = "",  # The notebook that runs, which MLflow shows as the run's source
     ) -> str:  # The run's id, 32 hexadecimal characters
         "Open a run."
-        tags = {k: shorten(v, TAG) for k, v in (tags or {}).items()}
+        tags = {k: shorten(v, TAG) for k, v in (tags or {}).items()} | {"mlflow.user": getpass.getuser()}
+        tags |= {"mlflow.source.name": notebook, "mlflow.source.type": "NOTEBOOK"} if notebook else {}
         tags |= {"mlflow.parentRunId": parent} if parent else {}
         with _reaching(self.where.tracking_uri):
             return self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
