@@ -212,12 +212,14 @@ def run(pipeline, given, first, last, dry_run, as_json):
       mlops-nb run heart --from train
       mlops-nb run ./my/notebooks --dry-run
     """
+    from mlops_nb.config import mark_project
     from mlops_nb.run.pipeline import find_pipeline, make_plan, read_pipeline, run_pipeline
 
     found, parameters = read_pipeline(find_pipeline(pipeline)), parse_parameters(given)
     if dry_run:
         return _show_plan(make_plan(found, parameters, first, last), as_json)
     _stop_on_sigterm()
+    mark_project(found.folder)
     done = run_pipeline(found, parameters, first, last, Progress(_console(), quiet=as_json))
     if as_json:
         click.echo(_run_json(done))

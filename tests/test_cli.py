@@ -93,6 +93,13 @@ def test_a_failing_cell_is_exit_code_1_and_quoted(twice):
     assert "too large" in report["error"]["what"]
 
 
+def test_runs_of_a_pipeline_outside_any_project_are_found_where_they_were_started(tmp_path, write):
+    write(tmp_path / "work" / "sums" / "01_sum.ipynb", USE, "step.log(total=3)")
+    assert call("run", "sums", cwd=tmp_path / "work").returncode == 0
+    (found,) = json.loads(call("runs", "--json", cwd=tmp_path / "work").stdout)
+    assert found["pipeline"] == "sums"
+
+
 def test_a_dry_run_starts_nothing(twice):
     done = call("run", "twice", "--dry-run", "-p", "number=3", cwd=twice)
     assert "number=3" in done.stdout
