@@ -38,7 +38,9 @@ BAD = {  # what: (content, what the message says)
     "prose": (b"Dear all,\nplease, find, enclosed\nthe patients\nwith, regards\n", "is not a table"),
     "an open quote": (b'a,b\n1,"2\n3,4\n', "unexpected end of data"),
     "a name twice": (b"age,sbp,age\n1,2,3\n", "`age` more than once"),
-    "no name": (b",age\n0,63\n", "column 1 has no name"),
+    "no name": (b"age,,sbp\n0,63,120\n", "column 2 has no name"),
+    "a name missing at the end": (b"age,\n0,63\n", "column 2 has no name"),
+    "two indexes": (b",index,unnamed_0\n0,1,2\n", "`unnamed_0` more than once"),
     "latin-1": ("name,age\nZoë,63\n".encode("latin-1"), "line 2, byte 11 (0xeb) is not UTF-8"),
 }
 
@@ -85,6 +87,11 @@ GOOD = {  # what: (content, options, the frame)
     "nulls": (b"a,b\n-9,x\n2,y\n", {"nulls": ["-9"]}, {"a": [None, 2], "b": ["x", "y"]}),
     "dates": (b"a,b\n1,2024-02-01\n2,2024-02-02\n", {"dates": ["b"]},
               {"a": [1, 2], "b": pd.to_datetime(["2024-02-01", "2024-02-02"])}),
+    "an index": (b",a\n0,x\n1,y\n", {}, {"index": [0, 1], "a": ["x", "y"]}),
+    "an index of blanks": (b'" ",a\n0,x\n1,y\n', {}, {"index": [0, 1], "a": ["x", "y"]}),
+    "an index and `index`": (b",index\n0,x\n1,y\n", {}, {"unnamed_0": [0, 1], "index": ["x", "y"]}),
+    "an index, chosen and typed": (b",a\n01,x\n02,y\n", {"columns": ["index"], "dtypes": {"index": "str"}},
+                                   {"index": ["01", "02"]}),
     "types": (b"a,b\n01,x\n02,y\n", {"dtypes": {"a": "str"}}, {"a": ["01", "02"], "b": ["x", "y"]}),
 }
 
@@ -240,6 +247,33 @@ def test_no_error_shows_the_password(url):
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize(("url", "given", "wanted"), [
+    ("postgresql://h/x", {}, {"connect_timeout": 10}),
+    ("postgresql+psycopg://h/x", {"timeout": 3}, {"connect_timeout": 3}),
+    ("mysql+pymysql://h/x", {}, {"connect_timeout": 10}),
+    ("mysql+mysqlconnector://h/x", {}, {"connection_timeout": 10}),
+    ("mysql+pymysql://h/x?connect_timeout=60", {}, None),  # the address says it
+    ("postgresql+pg8000://h/x", {}, None),  # a driver whose option is not known gets none
+])
+def test_a_silent_host_is_given_up(monkeypatch, url, given, wanted):
+    asked = {}
+
+    def create_engine(url, **options):
+        asked.update(options)
+        raise OSError("timed out")
+
+    monkeypatch.setattr("sqlalchemy.create_engine", create_engine)
+    with pytest.raises(DataError, match="timed out"):
+        SqlSource(url, table="t", **given).read()
+    assert asked.get("connect_args") == wanted
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 2.5, "10", None])
+def test_a_timeout_that_is_none(timeout):
+    with pytest.raises(DataError, match="whole number"):
+        SqlSource("postgresql://h/x", table="t", timeout=timeout)
+
+
 def test_no_secret_in_what_is_shown():
     source = SqlSource("postgresql://ann:hunter2@h/x?api_key=hunter2&sslmode=require", table="t")
     assert "hunter2" not in f"{source!r}{source.describe()}{source.address}"
@@ -311,8 +345,10 @@ def test_the_contract(tmp_path):
     assert "gives no rows" in str(caught.value)
 
 
-def test_importing_costs_no_database_library():
-    code = "import mlops_nb.data.sources, sys; print([m for m in ('sqlalchemy', 'pandera') if m in sys.modules])"
+@pytest.mark.parametrize("module", ["text", "sources", "versions"])
+def test_importing_costs_no_heavy_library(module):
+    heavy = ("sqlalchemy", "pandera", "pandas", "numpy", "pyarrow")
+    code = f"import mlops_nb.data.{module}, sys; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]", out.stdout
 
