@@ -31,7 +31,7 @@ sync-check: setup-dev ## Do notebooks, library and README agree?
 
 lint: setup-dev ## Style, and imports that point downward only
 	@$(bin)/ruff check --quiet .
-	@$(bin)/ruff format --quiet --check tools tests benchmarks setup.py
+	@$(bin)/ruff format --quiet --check tools tests setup.py
 	@$(bin)/lint-imports --no-cache | tail -n 4
 
 notebooks: setup-dev ## Run the lessons, each cell with a time limit
