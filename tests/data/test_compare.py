@@ -101,9 +101,12 @@ def test_odd_columns(what):
 def test_what_cannot_be_compared():
     df = draw(50, 0)
     for old, new, options, said in [
-        (df, df.rename(columns={"level": "levels"}), {}, "did you mean `levels`"), (df[:0], df, {}, "reference sample"),
-        (df, df[:0], {}, "current sample"), (df, df.assign(a="x"), {}, "float64 in the reference"),
-        (df, df, {"columns": ["A"]}, "no column `A`"), (df, df, {"psi_limit": 1}, "no threshold"),
+        (df, df.rename(columns={"level": "levels"}), {}, "did you mean `levels`"),
+        (df[:0], df, {}, "reference sample"),
+        (df, df[:0], {}, "current sample"),
+        (df, df.assign(a="x"), {}, "float64 in the reference"),
+        (df, df, {"columns": ["A"]}, "no column `A`"),
+        (df, df, {"psi_limit": 1}, "no threshold"),
     ]:
         with pytest.raises(DataError, match=said):
             compare(old, new, **options)

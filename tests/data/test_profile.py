@@ -45,12 +45,18 @@ def test_long_and_wide_data_is_sampled_and_minimal(monkeypatch):
     profile_html(pd.DataFrame(np.zeros((10, 30))).add_prefix("x"), "wide")
     profile_html(pd.DataFrame({"x": range(250_000)}), "asked", minimal=False, sample=10)
     profile_html(pd.DataFrame({"x": range(5)}), "fewer", sample=10)
-    assert asked == [(100, False, "small"), (100_000, True, "long (random sample: 100,000 of 250,000 rows)"),
-                     (10, True, "wide"), (10, False, "asked (random sample: 10 of 250,000 rows)"), (5, False, "fewer")]
+    assert asked == [
+        (100, False, "small"),
+        (100_000, True, "long (random sample: 100,000 of 250,000 rows)"),
+        (10, True, "wide"),
+        (10, False, "asked (random sample: 10 of 250,000 rows)"),
+        (5, False, "fewer"),
+    ]
 
 
 def test_the_title_is_text():
     page = profile_html(pd.DataFrame({"x": [1, 2]}), "</title><script>alert(1)</script>", minimal=True)
+
     class Scripts(HTMLParser):
         inside, text = False, ""
 

@@ -25,12 +25,14 @@ SCHEMA = Schema(
 
 
 def good(rows: int = 20) -> pd.DataFrame:
-    return pd.DataFrame({
-        "age": range(20, 20 + rows),
-        "ldl": np.linspace(1.5, 9.5, rows),
-        "famhist": (["Present", "Absent"] * rows)[:rows],
-        "chd": ([0, 1] * rows)[:rows],
-    })
+    return pd.DataFrame(
+        {
+            "age": range(20, 20 + rows),
+            "ldl": np.linspace(1.5, 9.5, rows),
+            "famhist": (["Present", "Absent"] * rows)[:rows],
+            "chd": ([0, 1] * rows)[:rows],
+        }
+    )
 
 
 def found(df: pd.DataFrame, schema: Schema = SCHEMA) -> dict[tuple[str, str], Violation]:
@@ -57,8 +59,12 @@ ONE = {  # what: (what happens to good data, the one violation, its count, its e
     "a missing column": (lambda df: df.drop(columns="age"), ("age", "missing_column"), 20, ()),
     "an unexpected column": (lambda df: df.assign(bmi=1), ("bmi", "extra_column"), 0, ()),
     "text among numbers": (lambda df: put(df, 7, "age", "n/a"), ("age", "dtype"), 1, ((7, "n/a"),)),
-    "text in a file's numbers": (lambda df: put(df, 7, "age", "n/a").astype({"age": str}), ("age", "dtype"), 1,
-                                 ((7, "n/a"),)),
+    "text in a file's numbers": (
+        lambda df: put(df, 7, "age", "n/a").astype({"age": str}),
+        ("age", "dtype"),
+        1,
+        ((7, "n/a"),),
+    ),
     "a number that is text": (lambda df: put(df, 7, "age", "old"), ("age", "dtype"), 1, ((7, "old"),)),
     "all null": (lambda df: df.assign(ldl=np.nan), ("ldl", "all_null"), 20, None),
     "all null text": (lambda df: df.assign(famhist=None), ("famhist", "all_null"), 20, None),
@@ -74,14 +80,22 @@ ONE = {  # what: (what happens to good data, the one violation, its count, its e
     "a fraction": (lambda df: df.assign(age=df.age.where(df.index != 7, 40.5)), ("age", "dtype"), 1, ((7, 40.5),)),
     "whole numbers as floats": (lambda df: df.astype({"age": float}), ("age", "dtype"), 20, None),
     "numbers as text": (lambda df: df.astype({"age": str}), ("age", "dtype"), 20, None),
-    "numbers as categories": (lambda df: df.astype({"famhist": "category"}).assign(
-        famhist=pd.Categorical([1, 2] * 10)), ("famhist", "dtype"), 20, None),
+    "numbers as categories": (
+        lambda df: df.astype({"famhist": "category"}).assign(famhist=pd.Categorical([1, 2] * 10)),
+        ("famhist", "dtype"),
+        20,
+        None,
+    ),
     "infinity": (lambda df: df.assign(ldl=df.ldl.where(df.index != 7, np.inf)), ("ldl", "finite"), 1, ((7, np.inf),)),
     "truth as numbers": (lambda df: df.astype({"chd": bool}), ("chd", "dtype"), 20, None),
     "times as numbers": (lambda df: df.assign(age=pd.Timestamp("2024-01-01")), ("age", "dtype"), 20, None),
     "one class": (lambda df: df.assign(chd=1), ("chd", "classes"), 20, ((0, 1),)),
-    "a repeated row": (lambda df: pd.concat([df, df[3:4]], ignore_index=True), ("", "duplicates"), 1,
-                       ((20, "repeats row 3"),)),
+    "a repeated row": (
+        lambda df: pd.concat([df, df[3:4]], ignore_index=True),
+        ("", "duplicates"),
+        1,
+        ((20, "repeats row 3"),),
+    ),
     "a repeated column": (lambda df: pd.concat([df, df[["age"]]], axis=1), ("age", "repeated_column"), 0, ()),
     "no rows": (lambda df: df[:0], ("", "minimum_rows"), 0, ()),
 }
@@ -109,9 +123,16 @@ def test_all_faults_at_once():
     df = put(put(df, 1, "age", "n/a"), 2, "age", -3)
     df = put(put(df, 3, "famhist", None), 4, "famhist", "maybe").assign(chd=1)
     df = pd.concat([df, df[9:10]])
-    assert list(found(df)) == [("ldl", "missing_column"), ("LDL", "extra_column"), ("", "duplicates"),
-                               ("chd", "classes"), ("age", "dtype"), ("age", "minimum"),
-                               ("famhist", "nulls"), ("famhist", "categories")]
+    assert list(found(df)) == [
+        ("ldl", "missing_column"),
+        ("LDL", "extra_column"),
+        ("", "duplicates"),
+        ("chd", "classes"),
+        ("age", "dtype"),
+        ("age", "minimum"),
+        ("famhist", "nulls"),
+        ("famhist", "categories"),
+    ]
     assert found(df)["age", "minimum"].examples == ((2, -3),)
     assert "did you mean `LDL`" in found(df)["ldl", "missing_column"].limit
 
@@ -145,30 +166,69 @@ def test_limits_of_the_table():
     assert "duplicates" in {v.rule for v in Schema({"x": Column("text")}).check(twins).violations}
     nulls = pd.DataFrame({"x": [1.0, None, None]})
     assert found(nulls, Schema({"x": Column("float", nullable=True)}))["", "duplicates"].examples == (
-        (2, "repeats row 1"),)
+        (2, "repeats row 1"),
+    )
 
 
 KINDS = {  # family: (columns that fit, columns that do not)
-    "int": ([[1, 2], np.array([1, 2], "uint8"), pd.array([1, 2], "Int64"), pd.array([1, None], "Int64"), [1.0, None],
-             pd.Categorical([1, 2]), pd.array([1, 2], "int64[pyarrow]")],
-            [[1.0, 2.0], [1.5, None], ["1", "2"], [True, False], [np.inf, None], ["x", "y"], [date(2024, 1, 1)] * 2]),
-    "float": ([[1.5, 2], [1, 2], [1.5, None], pd.array([1.5, None], "Float64"), np.array([1, 2], "float32"),
-               [Decimal("1.5"), 2], pd.array([1.5, None], "float64[pyarrow]")],
-              [["1.5", "2"], [True, False], ["x", 1.5], pd.to_datetime(["2024", "2025"]), [b"x", b"y"]]),
-    "text": ([["a", None], pd.array(["a", None], "string"), pd.Categorical(["a", "b"]),
-              pd.array(["a", "b"], "string[pyarrow]")],
-             [[1, 2], ["a", 1], [True, False], [b"a", b"b"], [["a"], ["b"]], pd.to_datetime(["2024", "2025"])]),
-    "bool": ([[True, False], [True, None], pd.array([True, None], "boolean")],
-             [[0, 1], ["True", "False"], [True, "x"], [1.0, None]]),
-    "datetime": ([pd.to_datetime(["2024-01-01", None]), pd.to_datetime(["2024-01-01", None], utc=True),
-                  [date(2024, 1, 1), None], [pd.Timestamp("2024-01-01"), None]],
-                 [["2024-01-01", "2024-01-02"], ["2024-01-01", "soon"], [1, 2], [1.5, None], [True, False]]),
+    "int": (
+        [
+            [1, 2],
+            np.array([1, 2], "uint8"),
+            pd.array([1, 2], "Int64"),
+            pd.array([1, None], "Int64"),
+            [1.0, None],
+            pd.Categorical([1, 2]),
+            pd.array([1, 2], "int64[pyarrow]"),
+        ],
+        [[1.0, 2.0], [1.5, None], ["1", "2"], [True, False], [np.inf, None], ["x", "y"], [date(2024, 1, 1)] * 2],
+    ),
+    "float": (
+        [
+            [1.5, 2],
+            [1, 2],
+            [1.5, None],
+            pd.array([1.5, None], "Float64"),
+            np.array([1, 2], "float32"),
+            [Decimal("1.5"), 2],
+            pd.array([1.5, None], "float64[pyarrow]"),
+        ],
+        [["1.5", "2"], [True, False], ["x", 1.5], pd.to_datetime(["2024", "2025"]), [b"x", b"y"]],
+    ),
+    "text": (
+        [
+            ["a", None],
+            pd.array(["a", None], "string"),
+            pd.Categorical(["a", "b"]),
+            pd.array(["a", "b"], "string[pyarrow]"),
+        ],
+        [[1, 2], ["a", 1], [True, False], [b"a", b"b"], [["a"], ["b"]], pd.to_datetime(["2024", "2025"])],
+    ),
+    "bool": (
+        [[True, False], [True, None], pd.array([True, None], "boolean")],
+        [[0, 1], ["True", "False"], [True, "x"], [1.0, None]],
+    ),
+    "datetime": (
+        [
+            pd.to_datetime(["2024-01-01", None]),
+            pd.to_datetime(["2024-01-01", None], utc=True),
+            [date(2024, 1, 1), None],
+            [pd.Timestamp("2024-01-01"), None],
+        ],
+        [["2024-01-01", "2024-01-02"], ["2024-01-01", "soon"], [1, 2], [1.5, None], [True, False]],
+    ),
 }
 
 
-@pytest.mark.parametrize(("family", "values", "fits"), [
-    (family, values, fits) for family, sides in KINDS.items() for side, fits in zip(sides, (True, False), strict=True)
-    for values in side])
+@pytest.mark.parametrize(
+    ("family", "values", "fits"),
+    [
+        (family, values, fits)
+        for family, sides in KINDS.items()
+        for side, fits in zip(sides, (True, False), strict=True)
+        for values in side
+    ],
+)
 def test_families(family, values, fits):
     df = pd.DataFrame({"x": pd.Series(values)})
     rules = [rule for _, rule in found(df, Schema({"x": Column(family, nullable=True)}, max_duplicates=2))]
@@ -195,9 +255,12 @@ def test_unique():
 
 def test_a_schema_that_makes_no_sense():
     for make, said in [
-        (lambda: Column("number"), "type 'number'"), (lambda: Column("int", severity="warning"), "did you mean `warn`"),
-        (lambda: Column("text", minimum=1), "has no minimum"), (lambda: Column("float", False, 2, 1), "above"),
-        (lambda: Schema({}, target="chd"), "`chd` has no rules"), (lambda: Schema({}, extra_columns="x"), "extra_col"),
+        (lambda: Column("number"), "type 'number'"),
+        (lambda: Column("int", severity="warning"), "did you mean `warn`"),
+        (lambda: Column("text", minimum=1), "has no minimum"),
+        (lambda: Column("float", False, 2, 1), "above"),
+        (lambda: Schema({}, target="chd"), "`chd` has no rules"),
+        (lambda: Schema({}, extra_columns="x"), "extra_col"),
         (lambda: Schema.from_dict({"colums": {}}), "did you mean `columns`"),
         (lambda: Schema.from_dict({"columns": {"a": {"minimum": 1}}}), "does not say its `dtype`"),
         (lambda: Schema.infer(pd.DataFrame({"a": [None, None]})), "holds no value"),
@@ -222,9 +285,19 @@ def test_infer_is_wide_enough_and_not_too_wide():
         assert schema.columns["age"].minimum >= 0
         assert not schema.check(df.assign(sbp=df.sbp.where(df.index != 7, 900))).passed
         assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
-    odd = pd.DataFrame({"below": [-1.5, -0.2], "flag": [True, False], "free": ["a", "b"], "when": pd.to_datetime(
-        ["2024-01-01", "2024-03-01"]), "const": [7, 7], "tiny": [1e-9, 3e-9], "null": [1.0, None],
-        "Int64": pd.array([5, None], "Int64"), "cat": pd.Categorical(["x", "y"])})
+    odd = pd.DataFrame(
+        {
+            "below": [-1.5, -0.2],
+            "flag": [True, False],
+            "free": ["a", "b"],
+            "when": pd.to_datetime(["2024-01-01", "2024-03-01"]),
+            "const": [7, 7],
+            "tiny": [1e-9, 3e-9],
+            "null": [1.0, None],
+            "Int64": pd.array([5, None], "Int64"),
+            "cat": pd.Categorical(["x", "y"]),
+        }
+    )
     assert Schema.infer(odd, max_levels=1).check(odd).passed
     assert Schema.infer(odd).columns["below"].minimum < -1.5
     json.dumps(Schema.infer(odd).to_dict())

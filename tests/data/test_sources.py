@@ -76,8 +76,11 @@ GOOD = {  # what: (content, options, the frame)
     "a mark": (b"\xef\xbb\xbfa,b\n1,x\n2,y\n", {}, {"a": [1, 2], "b": ["x", "y"]}),
     "a mark and its encoding": (b"\xef\xbb\xbfa,b\n1,x\n2,y\n", {"encoding": "utf-8"}, {"a": [1, 2], "b": ["x", "y"]}),
     "UTF-16": ("a,b\n1,é\n2,y\n".encode("utf-16"), {}, {"a": [1, 2], "b": ["é", "y"]}),
-    "UTF-16 without a mark": ("a,b\n1,é\n2,y\n".encode("utf-16-le"), {"encoding": "utf-16-le"},
-                              {"a": [1, 2], "b": ["é", "y"]}),
+    "UTF-16 without a mark": (
+        "a,b\n1,é\n2,y\n".encode("utf-16-le"),
+        {"encoding": "utf-16-le"},
+        {"a": [1, 2], "b": ["é", "y"]},
+    ),
     "semicolons": (b"a;b\n1,5;x\n2,5;y\n", {}, {"a": ["1,5", "2,5"], "b": ["x", "y"]}),
     "pipes": (b"a|b\n1|x\n2|y\n", {}, {"a": [1, 2], "b": ["x", "y"]}),
     "a stated sign": (b"a:b\n1:x\n2:y\n", {"delimiter": ":"}, {"a": [1, 2], "b": ["x", "y"]}),
@@ -85,13 +88,19 @@ GOOD = {  # what: (content, options, the frame)
     "quotes and lines in cells": (b'a,b\n1,"x, \n""y"""\n2,y\n', {}, {"a": [1, 2], "b": ['x, \n"y"', "y"]}),
     "columns": (b"a,b\n1,x\n2,y\n", {"columns": ["b"]}, {"b": ["x", "y"]}),
     "nulls": (b"a,b\n-9,x\n2,y\n", {"nulls": ["-9"]}, {"a": [None, 2], "b": ["x", "y"]}),
-    "dates": (b"a,b\n1,2024-02-01\n2,2024-02-02\n", {"dates": ["b"]},
-              {"a": [1, 2], "b": pd.to_datetime(["2024-02-01", "2024-02-02"])}),
+    "dates": (
+        b"a,b\n1,2024-02-01\n2,2024-02-02\n",
+        {"dates": ["b"]},
+        {"a": [1, 2], "b": pd.to_datetime(["2024-02-01", "2024-02-02"])},
+    ),
     "an index": (b",a\n0,x\n1,y\n", {}, {"index": [0, 1], "a": ["x", "y"]}),
     "an index of blanks": (b'" ",a\n0,x\n1,y\n', {}, {"index": [0, 1], "a": ["x", "y"]}),
     "an index and `index`": (b",index\n0,x\n1,y\n", {}, {"unnamed_0": [0, 1], "index": ["x", "y"]}),
-    "an index, chosen and typed": (b",a\n01,x\n02,y\n", {"columns": ["index"], "dtypes": {"index": "str"}},
-                                   {"index": ["01", "02"]}),
+    "an index, chosen and typed": (
+        b",a\n01,x\n02,y\n",
+        {"columns": ["index"], "dtypes": {"index": "str"}},
+        {"index": ["01", "02"]},
+    ),
     "types": (b"a,b\n01,x\n02,y\n", {"dtypes": {"a": "str"}}, {"a": ["01", "02"], "b": ["x", "y"]}),
 }
 
@@ -114,9 +123,13 @@ def test_numbers_are_read_to_the_last_bit(tmp_path):
 def test_options_that_do_not_fit(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("a,b\n1,x\n")
-    for options, said in [({"columns": ["B"]}, "no column `B`"), ({"dtypes": {"b": "int"}}, "invalid literal"),
-                          ({"dtypes": {"c": "int"}}, "no column `c`"), ({"dates": ["c"]}, "no column `c`"),
-                          ({"delimiter": ";;"}, "delimiter")]:
+    for options, said in [
+        ({"columns": ["B"]}, "no column `B`"),
+        ({"dtypes": {"b": "int"}}, "invalid literal"),
+        ({"dtypes": {"c": "int"}}, "no column `c`"),
+        ({"dates": ["c"]}, "no column `c`"),
+        ({"delimiter": ";;"}, "delimiter"),
+    ]:
         with pytest.raises(DataError, match=said):
             FileSource(path, **options).read()
 
@@ -142,8 +155,11 @@ def test_parquet(tmp_path):
 def test_places_that_hold_no_file(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "patients.csv").touch()
-    for path, said in [("folder.csv", "is a folder"), ("patient.csv", "did you mean `patients.csv`"),
-                       ("none/x.csv", "there is no folder")]:
+    for path, said in [
+        ("folder.csv", "is a folder"),
+        ("patient.csv", "did you mean `patients.csv`"),
+        ("none/x.csv", "there is no folder"),
+    ]:
         with pytest.raises(DataError, match=said):
             FileSource(tmp_path / path).read()
         with pytest.raises(DataError, match=said):
@@ -203,8 +219,11 @@ def test_a_source_only_selects(query):
 
 
 def test_values_are_bound(tmp_path):
-    source = SqlSource(f"sqlite:///{HEART / 'saheart.sqlite'}", query="SELECT * FROM patients WHERE famhist = :it",
-                       params={"it": "x' OR '1'='1"})
+    source = SqlSource(
+        f"sqlite:///{HEART / 'saheart.sqlite'}",
+        query="SELECT * FROM patients WHERE famhist = :it",
+        params={"it": "x' OR '1'='1"},
+    )
     with pytest.raises(DataError, match="no rows"):
         source.read()
     source = SqlSource(source.url, query=source.query, params={"it": "Present"})
@@ -217,8 +236,10 @@ def test_values_are_bound(tmp_path):
 def test_a_table_name_is_only_a_name(tmp_path):
     path = tmp_path / "x.db"
     database = sqlite3.connect(path)
-    database.executescript('CREATE TABLE "odd name; DROP TABLE t" (a); INSERT INTO "odd name; DROP TABLE t" VALUES (1);'
-                           "CREATE VIEW seen AS SELECT a AS b FROM \"odd name; DROP TABLE t\"; CREATE TABLE hollow (a)")
+    database.executescript(
+        'CREATE TABLE "odd name; DROP TABLE t" (a); INSERT INTO "odd name; DROP TABLE t" VALUES (1);'
+        'CREATE VIEW seen AS SELECT a AS b FROM "odd name; DROP TABLE t"; CREATE TABLE hollow (a)'
+    )
     url = f"sqlite:///{path}"
     assert len(SqlSource(url, table="odd name; DROP TABLE t").read()) == 1
     assert list(SqlSource(url, table="seen").read()) == ["b"]
@@ -239,22 +260,33 @@ def test_a_file_that_is_no_database(tmp_path):
         SqlSource(f"sqlite:///{path}", table="t").read()
 
 
-@pytest.mark.parametrize("url", ["postgresql://ann:hunter2@127.0.0.1:1/x", "mysql://ann:hunter2@127.0.0.1:1/x",
-                                 "nosuch://ann:hunter2@h/x", "postgresql://ann:hunter2@h:port/x", "hunter2"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:hunter2@127.0.0.1:1/x",
+        "mysql://ann:hunter2@127.0.0.1:1/x",
+        "nosuch://ann:hunter2@h/x",
+        "postgresql://ann:hunter2@h:port/x",
+        "hunter2",
+    ],
+)
 def test_no_error_shows_the_password(url):
     with pytest.raises(DataError) as caught:
         SqlSource(url, table="t").read()
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize(("url", "given", "wanted"), [
-    ("postgresql://h/x", {}, {"connect_timeout": 10}),
-    ("postgresql+psycopg://h/x", {"timeout": 3}, {"connect_timeout": 3}),
-    ("mysql+pymysql://h/x", {}, {"connect_timeout": 10}),
-    ("mysql+mysqlconnector://h/x", {}, {"connection_timeout": 10}),
-    ("mysql+pymysql://h/x?connect_timeout=60", {}, None),  # the address says it
-    ("postgresql+pg8000://h/x", {}, None),  # a driver whose option is not known gets none
-])
+@pytest.mark.parametrize(
+    ("url", "given", "wanted"),
+    [
+        ("postgresql://h/x", {}, {"connect_timeout": 10}),
+        ("postgresql+psycopg://h/x", {"timeout": 3}, {"connect_timeout": 3}),
+        ("mysql+pymysql://h/x", {}, {"connect_timeout": 10}),
+        ("mysql+mysqlconnector://h/x", {}, {"connection_timeout": 10}),
+        ("mysql+pymysql://h/x?connect_timeout=60", {}, None),  # the address says it
+        ("postgresql+pg8000://h/x", {}, None),  # a driver whose option is not known gets none
+    ],
+)
 def test_a_silent_host_is_given_up(monkeypatch, url, given, wanted):
     asked = {}
 

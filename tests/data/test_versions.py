@@ -73,9 +73,27 @@ def test_rows_nulls_and_layout(name):
 
 
 def test_all_types_differ_from_each_other():
-    frames = {name: pd.DataFrame({"x": pd.Series([1, 0, 1]).astype(name)}) for name in (
-        "int64", "int32", "int8", "uint8", "float64", "float32", "bool", "Int64", "Float64", "boolean", "category",
-        "datetime64[ns]", "datetime64[us]", "datetime64[ns, UTC]", "timedelta64[ns]", "str")}
+    frames = {
+        name: pd.DataFrame({"x": pd.Series([1, 0, 1]).astype(name)})
+        for name in (
+            "int64",
+            "int32",
+            "int8",
+            "uint8",
+            "float64",
+            "float32",
+            "bool",
+            "Int64",
+            "Float64",
+            "boolean",
+            "category",
+            "datetime64[ns]",
+            "datetime64[us]",
+            "datetime64[ns, UTC]",
+            "timedelta64[ns]",
+            "str",
+        )
+    }
     assert len({frame_digest(df) for df in frames.values()}) == len(frames)
 
 
@@ -122,27 +140,35 @@ def test_single_changes_of_random_frames():
     for seed in range(30):
         rng = np.random.default_rng(seed)
         rows = int(rng.integers(2, 40))
-        df = pd.DataFrame({
-            "number": np.where(rng.random(rows) < 0.2, np.nan, rng.normal(size=rows)),
-            "count": rng.integers(0, 5, rows),
-            "text": rng.choice(["a", "b", "", None], rows),
-            "time": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 9, rows), unit="D"),
-        })
+        df = pd.DataFrame(
+            {
+                "number": np.where(rng.random(rows) < 0.2, np.nan, rng.normal(size=rows)),
+                "count": rng.integers(0, 5, rows),
+                "text": rng.choice(["a", "b", "", None], rows),
+                "time": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 9, rows), unit="D"),
+            }
+        )
         digest, row = frame_digest(df), int(rng.integers(rows))
         for column, other in (("number", 99.0), ("count", 99), ("text", "z"), ("time", pd.Timestamp("1999-01-01"))):
             changed = df.copy()
             changed.loc[row, column] = other
             assert frame_digest(changed) != digest, (seed, column)
         table = pa.Table.from_pandas(df, preserve_index=False)
-        pieces = pa.concat_tables([table[start:start + 3] for start in range(0, rows, 3)])
+        pieces = pa.concat_tables([table[start : start + 3] for start in range(0, rows, 3)])
         assert frame_digest(pieces.to_pandas()) == digest, seed
 
 
-@pytest.mark.parametrize(("values", "said"), [
-    ([1, "n/a", 3], "row 1: 'n/a'"), ([1.5, "x", True], "mixes types"), (["a", b"b", "c"], "1 bytes"),
-    (["\ud800", "b", "c"], "column `x` cannot be stored"), ([object(), object(), object()], "cannot be stored"),
-    ([1j, 2j, 3j], "cannot be stored"),
-])
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1, "n/a", 3], "row 1: 'n/a'"),
+        ([1.5, "x", True], "mixes types"),
+        (["a", b"b", "c"], "1 bytes"),
+        (["\ud800", "b", "c"], "column `x` cannot be stored"),
+        ([object(), object(), object()], "cannot be stored"),
+        ([1j, 2j, 3j], "cannot be stored"),
+    ],
+)
 def test_a_column_without_clear_content(tmp_path, values, said):
     with pytest.raises(DataError, match=said):
         snapshot(pd.DataFrame({"x": values}), "x", home=tmp_path)
@@ -164,8 +190,12 @@ def test_names_that_are_no_names(tmp_path):
 
 def test_an_index_that_holds_data(tmp_path):
     df = pd.DataFrame({"a": [1, 2]})
-    for index in (pd.Index(["p", "q"]), pd.Index([1, 2], name="id"), pd.MultiIndex.from_tuples([(1, 2), (3, 4)]),
-                  pd.to_datetime(["2024", "2025"])):
+    for index in (
+        pd.Index(["p", "q"]),
+        pd.Index([1, 2], name="id"),
+        pd.MultiIndex.from_tuples([(1, 2), (3, 4)]),
+        pd.to_datetime(["2024", "2025"]),
+    ):
         with pytest.raises(DataError, match="reset_index"):
             snapshot(df.set_axis(index), "x", home=tmp_path)
 
@@ -203,15 +233,18 @@ def damage_a_value(version):
     df.assign(a=df["a"] + 1).to_parquet(version.path)
 
 
-@pytest.mark.parametrize("damage", [
-    lambda version: Path(version.path).write_bytes(b""),
-    lambda version: Path(version.path).write_bytes(Path(version.path).read_bytes()[:-20]),
-    lambda version: Path(version.path).unlink(),
-    lambda version: Path(version.path).with_suffix(".json").write_text("{"),
-    lambda version: Path(version.path).with_suffix(".json").write_text("{}"),
-    lambda version: pd.DataFrame({"b": [1]}).to_parquet(version.path),
-    damage_a_value,
-])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda version: Path(version.path).write_bytes(b""),
+        lambda version: Path(version.path).write_bytes(Path(version.path).read_bytes()[:-20]),
+        lambda version: Path(version.path).unlink(),
+        lambda version: Path(version.path).with_suffix(".json").write_text("{"),
+        lambda version: Path(version.path).with_suffix(".json").write_text("{}"),
+        lambda version: pd.DataFrame({"b": [1]}).to_parquet(version.path),
+        damage_a_value,
+    ],
+)
 def test_damage_is_found_and_a_new_snapshot_heals_what_is_missing(tmp_path, damage):
     version = snapshot(pd.DataFrame({"a": [1, 2]}), "x", home=tmp_path)
     damage(version)
@@ -224,8 +257,10 @@ def test_damage_is_found_and_a_new_snapshot_heals_what_is_missing(tmp_path, dama
 
 
 def write_some(place, seed):
-    return [snapshot(pd.DataFrame({"a": np.arange(1000) + seed % 3 + number}), "x", home=place).digest
-            for number in range(5)]
+    return [
+        snapshot(pd.DataFrame({"a": np.arange(1000) + seed % 3 + number}), "x", home=place).digest
+        for number in range(5)
+    ]
 
 
 def test_writers_at_the_same_time(tmp_path):
@@ -252,8 +287,18 @@ def test_the_project_s_store_is_the_default(tmp_path, monkeypatch):
 
 
 def test_a_digest_does_not_depend_on_the_process():
-    code = ("import pandas as pd; from mlops_nb.data.versions import frame_digest;"
-            "print(frame_digest(pd.DataFrame({'a': [1, 2], 'b': ['x', None], 'c': pd.Categorical(['u', 'v'])})))")
-    runs = {subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True,
-                           env={"PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")}
+    code = (
+        "import pandas as pd; from mlops_nb.data.versions import frame_digest;"
+        "print(frame_digest(pd.DataFrame({'a': [1, 2], 'b': ['x', None], 'c': pd.Categorical(['u', 'v'])})))"
+    )
+    runs = {
+        subprocess.run(
+            [sys.executable, "-W", "error", "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }
     assert len(runs) == 1

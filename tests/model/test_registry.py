@@ -10,7 +10,8 @@ import pytest
 
 from mlops_nb.errors import DataError, GateError, RegistryError, TrackingError
 from mlops_nb.model import registry
-from mlops_nb.model.gate import Check, Verdict, evaluate
+from mlops_nb.model.evaluation import evaluate
+from mlops_nb.model.gate import Check, Verdict
 from mlops_nb.model.train import candidates, fit
 
 PASSED = Verdict((Check("roc_auc >= 0.7", 0.8, 0.7, True, "roc_auc 0.800 on 139 rows"),))
