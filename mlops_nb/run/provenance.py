@@ -31,14 +31,14 @@ class GitState:
 
 
 LARGE = 1_000_000  # new files above this size [bytes] are data, and stay out of the patch
-SECRETS = (".env", ".env.*", "*.pem", "*.key", "id_rsa*", "id_ed25519*", "credentials*", "secrets*", ".netrc", ".pypirc")
+SECRETS = (".env", ".env.*", "*.pem", "*.key", "id_rsa*", "id_ed25519*", "*credentials*", "*secret*", ".netrc")
 
 
 def _git(root: str | Path, *arguments: str, names: str = "", **environment: str) -> str:
     "What git prints; empty when there is no git, no repository or no commit. `names` goes to its input."
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments], input=names.encode("utf-8", "surrogateescape"), capture_output=True,
+            ["git", "-C", str(root), *arguments], capture_output=True, input=names.encode("utf-8", "surrogateescape"),
             env=os.environ | environment, timeout=60,
         )  # fmt: skip
     except (FileNotFoundError, subprocess.TimeoutExpired):
