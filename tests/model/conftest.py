@@ -36,7 +36,7 @@ def models(heart):
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory):
     "An empty MLflow database, made once: that takes seconds."
-    from mlops_nb.model.registry import connect
+    from mlops_nb.model.store import connect
 
     folder = tmp_path_factory.mktemp("empty")
     with pytest.MonkeyPatch.context() as patch:
@@ -48,7 +48,7 @@ def empty_database(tmp_path_factory):
 @pytest.fixture
 def project(tmp_path, empty_database, monkeypatch):
     "A project of its own, under a name that trips careless paths, and the registry connected to it."
-    from mlops_nb.model.registry import connect
+    from mlops_nb.model.store import connect
 
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)

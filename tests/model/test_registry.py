@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mlops_nb.errors import DataError, GateError, RegistryError, TrackingError
-from mlops_nb.model import registry
+from mlops_nb.model import registry, store
 from mlops_nb.model.evaluation import evaluate
 from mlops_nb.model.gate import Check, Verdict
 from mlops_nb.model.train import candidates, fit
@@ -26,8 +26,8 @@ def python(code: str, cwd, **environment: str) -> subprocess.CompletedProcess:
 
 def weights(version: registry.ModelVersion):
     "The folder in which the files of a version lie."
-    model_id = registry._client().get_model_version(version.name, str(version.version)).source.rpartition("/")[2]
-    location = registry._client().get_logged_model(model_id).artifact_location
+    model_id = store.current_client().get_model_version(version.name, str(version.version)).source.rpartition("/")[2]
+    location = store.current_client().get_logged_model(model_id).artifact_location
     from mlflow.utils.file_utils import local_file_uri_to_path
 
     return Path(local_file_uri_to_path(location))
@@ -126,8 +126,8 @@ def test_promotion_says_who_when_from_to_and_why(project, heart, models):
 def test_the_run_that_is_open_gets_the_model(project, heart, models, monkeypatch):
     import mlflow
 
-    client = registry._client()
-    run_id = client.create_run(registry.experiment("heart")).info.run_id
+    client = store.current_client()
+    run_id = client.create_run(store.experiment("heart")).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
     version = registry.register(models[0], "heart", heart.X, PASSED, metrics={"roc_auc": 0.8})
     run = client.get_run(run_id)
@@ -136,7 +136,7 @@ def test_the_run_that_is_open_gets_the_model(project, heart, models, monkeypatch
     assert run.data.metrics == {"roc_auc": 0.8}
     assert "verdict.json" in [file.path for file in client.list_artifacts(run_id)]
     monkeypatch.delenv("MLFLOW_RUN_ID")
-    with mlflow.start_run(experiment_id=registry.experiment("heart")) as active:
+    with mlflow.start_run(experiment_id=store.experiment("heart")) as active:
         assert registry.register(models[0], "heart", heart.X).run_id == active.info.run_id
     assert "" not in registry.history("heart").run_id.tolist()
 
@@ -148,8 +148,8 @@ def test_a_failed_registration_fails_its_run_and_registers_nothing(project, hear
     monkeypatch.setattr(registry, "_save", broken)
     with pytest.raises(TrackingError, match="No space left"):
         registry.register(models[0], "heart", heart.X)
-    client = registry._client()
-    assert [run.info.status for run in client.search_runs([registry.experiment("heart")])] == ["FAILED"]
+    client = store.current_client()
+    assert [run.info.status for run in client.search_runs([store.experiment("heart")])] == ["FAILED"]
     assert registry.champion("heart") is None
     with pytest.raises(RegistryError, match="no model `heart`"):
         registry.find_version("heart/1")
@@ -192,7 +192,7 @@ def test_types_of_strangers_are_not_loaded(project, heart):
 def test_a_model_that_was_not_registered_here_is_not_loaded(project, heart, models):
     import mlflow
 
-    with mlflow.start_run(experiment_id=registry.experiment("heart")):
+    with mlflow.start_run(experiment_id=store.experiment("heart")):
         mlflow.sklearn.log_model(
             models[0],
             name="plain",
@@ -205,7 +205,7 @@ def test_a_model_that_was_not_registered_here_is_not_loaded(project, heart, mode
 
 
 def test_more_models_than_one_page(project, heart, models):
-    client = registry._client()
+    client = store.current_client()
     for i in range(105):
         client.create_registered_model(f"m{i:03}")
     registry.register(models[0], "zebra", heart.X)
@@ -234,11 +234,11 @@ def test_two_projects_do_not_mix(project, heart, models, tmp_path, empty_databas
     other = tmp_path / "other"
     other.mkdir()
     shutil.copy(empty_database, other / "mlflow.db")
-    registry.connect(other)
+    store.connect(other)
     assert registry.champion("heart") is None
     with pytest.raises(RegistryError, match="no model `heart`"):
         registry.load_model("heart")
-    registry.connect(project)
+    store.connect(project)
     assert registry.load_model("heart/1").version.name == "heart"
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
@@ -247,12 +247,12 @@ def test_a_store_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
     with pytest.raises(TrackingError, match="MLFLOW_TRACKING_URI"):
-        registry.connect(tmp_path)
+        store.connect(tmp_path)
 
 
 def test_passwords_are_not_shown():
     from mlflow.exceptions import MlflowException
 
-    with pytest.raises(TrackingError) as caught, registry._asking("http://anna:secret@host:5000"):
+    with pytest.raises(TrackingError) as caught, store.asking("http://anna:secret@host:5000"):
         raise MlflowException("no")
     assert "secret" not in str(caught.value)
