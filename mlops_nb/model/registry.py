@@ -24,7 +24,7 @@ import pandas as pd
 
 from ..errors import DataError, GateError, RegistryError, nearest
 from .gate import Check, Verdict
-from .package import TRUSTED, check_trusted, model_digest, requirements_of, signature_of
+from .package import TRUSTED, check_trusted, model_digest, requirements_of
 from .store import asking, connect, current_client, experiment
 
 # %% ../../nbs/model/30_registry.ipynb #63527fad
@@ -117,7 +117,7 @@ def register(
         raise DataError("the example holds no rows", "pass some feature rows, such as X_train")
     trusted = [*TRUSTED, *trusted]
     check_trusted(model, trusted)
-    signature = signature_of(model, example)
+    signature = _signature(model, example)
     client = current_client()
     with asking(client.tracking_uri), _run_for(client, name) as run_id, tempfile.TemporaryDirectory() as folder:
         folder = Path(folder) / "model"
@@ -160,6 +160,23 @@ def _save(client, run_id: str, model, name: str, example, signature, trusted: li
     return logged.model_id, digest
 
 # %% ../../nbs/model/30_registry.ipynb #20d43222
+def _signature(model, example: pd.DataFrame):
+    "MLflow's signature of the model; that it can answer its own example is checked on the way."
+    import warnings
+
+    from mlflow.models import infer_signature
+
+    try:
+        answer = (model.predict_proba if hasattr(model, "predict_proba") else model.predict)(example)
+    except Exception as error:
+        raise DataError(f"the model cannot answer its own example: {type(error).__name__}: {error}",
+                        "pass rows as the model was fitted on: the same columns, without the target") from error
+    with warnings.catch_warnings():
+        # integers stay integers: MLflow refuses 64-bit integers, which every CSV gives, where a double is declared
+        warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column", category=UserWarning)
+        return infer_signature(example, answer)
+
+
 @contextmanager
 def _run_for(client, name: str) -> Iterator[str]:
     "The id of the run that is open here, or of one that is opened and ended for this."

@@ -29,9 +29,8 @@ def asking(
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         cause = (str(error).strip().splitlines() or [repr(error)])[0]
-        place = re.sub(r"//[^@/]+@", "//***@", uri)
-        raise TrackingError(f"the store {place} did not do what was asked: {cause}",
-                            "check MLFLOW_TRACKING_URI, and that the store can be reached and written") from error
+        said = re.sub(r"//[^@/\s]+@", "//***@", f"the store {uri} did not do what was asked: {cause}")
+        raise TrackingError(said, "check MLFLOW_TRACKING_URI, and that the store can be reached and written") from error
 
 # %% ../../nbs/model/20_store.ipynb #7c28311d
 QUIET = {

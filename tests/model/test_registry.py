@@ -254,5 +254,5 @@ def test_passwords_are_not_shown():
     from mlflow.exceptions import MlflowException
 
     with pytest.raises(TrackingError) as caught, store.asking("http://anna:secret@host:5000"):
-        raise MlflowException("no")
+        raise MlflowException("API request to http://anna:secret@host:5000/api failed")
     assert "secret" not in str(caught.value)
