@@ -9,6 +9,7 @@ __all__ = ['QUIET', 'asking', 'connect', 'current_client', 'experiment']
 import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,7 @@ def connect(
     here = settings(start)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", "IProgress not found")  # tqdm, which MLflow imports, asks for ipywidgets
     import mlflow
 
     for name in ("mlflow", "alembic"):
@@ -87,7 +89,7 @@ def experiment(
     with asking(client.tracking_uri):
         if not (found := client.get_experiment_by_name(name)):
             try:
-                return client.create_experiment(name, place)
+                return client.create_experiment(name, place, {"mlflow.experimentKind": "custom_model_development"})
             except MlflowException:  # another process was faster
                 found = client.get_experiment_by_name(name)
                 if not found:

@@ -93,9 +93,10 @@ class Job:
 
     def environment(self) -> dict[str, str]:
         "The kernel's environment: MLflow's own calls in a cell land in the step's run."
+        from mlops_nb.model.store import QUIET
         from mlops_nb.run.manifest import VARIABLE, write_context
 
-        return os.environ | {
+        return QUIET | os.environ | {
             VARIABLE: str(write_context(self.context)),
             "MLFLOW_TRACKING_URI": self.tracker.where.tracking_uri,
             "MLFLOW_EXPERIMENT_NAME": self.tracker.experiment,

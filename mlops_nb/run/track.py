@@ -11,11 +11,11 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ..config import Settings
-from ..errors import TrackingError
+from ..model.store import asking, connect
+from ..model.store import experiment as experiment_named
 from .manifest import Manifest
 from .provenance import environment_lock, git_state
 from .store import Output, to_json
@@ -58,21 +58,6 @@ def _dataset(output: Output, home: Path):
     return Dataset(output.name, output.digest[:36], "local", source, schema, json.dumps(profile))
 
 # %% ../../nbs/run/40_track.ipynb #4fa8b089
-@contextmanager
-def _reaching(uri: str) -> Iterator[None]:
-    "Turn what MLflow and its connections raise into a `TrackingError`."
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        first = str(error).strip().split("\n")[0][:300]
-        raise TrackingError(
-            f"MLflow at {uri} does not take the run: {first}",
-            "check that the server runs and MLFLOW_TRACKING_URI names it, or unset that to keep runs in the project",
-        ) from error
-
-
 class Tracker:
     "Writes the runs of one experiment."
 
@@ -81,12 +66,9 @@ class Tracker:
         where: Settings,  # The project's settings
         experiment: str,  # Under which name the runs are filed
     ):
-        from mlops_nb.model import registry
-
         self.where, self.experiment = where, experiment
-        with _reaching(where.tracking_uri):
-            self.client = registry.connect(where.root)
-            self.experiment_id = registry.experiment(experiment)
+        self.client = connect(where.root)
+        self.experiment_id = experiment_named(experiment)
 
     def start(
         self,
@@ -99,7 +81,7 @@ class Tracker:
         tags = {k: shorten(v, TAG) for k, v in (tags or {}).items()} | {"mlflow.user": getpass.getuser()}
         tags |= {"mlflow.source.name": notebook, "mlflow.source.type": "NOTEBOOK"} if notebook else {}
         tags |= {"mlflow.parentRunId": parent} if parent else {}
-        with _reaching(self.where.tracking_uri):
+        with asking(self.where.tracking_uri):
             return self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
 
     def log(
@@ -118,7 +100,7 @@ class Tracker:
         points = [Metric(k, float(v), moment, at) for k, v, at in metrics or []]
         pairs = [Param(k, shorten(v)) for k, v in (parameters or {}).items()]
         labels = [RunTag(k, shorten(v, TAG)) for k, v in (tags or {}).items()]
-        with _reaching(self.where.tracking_uri):
+        with asking(self.where.tracking_uri):
             first = (points[:800], pairs[:100], labels[:100])
             self.client.log_batch(run, *first)
             for batch in _batches(points[800:], 800):
@@ -134,7 +116,7 @@ class Tracker:
         "Write artifacts, all in one go."
         import shutil
 
-        with tempfile.TemporaryDirectory() as folder, _reaching(self.where.tracking_uri):
+        with tempfile.TemporaryDirectory() as folder, asking(self.where.tracking_uri):
             for name, content in files.items():
                 target = Path(folder) / name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +133,7 @@ class Tracker:
         status: str,  # FINISHED, FAILED or KILLED
     ) -> None:
         "Close a run."
-        with _reaching(self.where.tracking_uri):
+        with asking(self.where.tracking_uri):
             self.client.set_terminated(run, status)
 
 # %% ../../nbs/run/40_track.ipynb #6b0e5122
@@ -178,7 +160,7 @@ def track_step(
     data = [("input", o) for o in manifest.inputs] + [("output", o) for o in manifest.outputs]
     tag = {role: [InputTag("mlflow.data.context", role)] for role in ("input", "output")}
     if found := [DatasetInput(_dataset(o, home), tag[role]) for role, o in data if o.kind in DATA]:
-        with _reaching(tracker.where.tracking_uri):
+        with asking(tracker.where.tracking_uri):
             tracker.client.log_inputs(run, found)
     for trial in manifest.trials:
         child = tracker.start(trial["name"], parent=run, tags={"mlops_nb.kind": "trial"})
