@@ -64,7 +64,7 @@ def load_settings(root: Path) -> dict[str, str]:
 
 
 def make_sidebar(names: Iterable[str]) -> list:
-    "The sidebar of these notebooks, by the first of the `SECTIONS` that fits; a new folder comes last, by its own name."
+    "The sidebar of these notebooks, by the first of the `SECTIONS` that fits; a new folder comes last, by its name."
     sections: dict[str, list[str]] = {title: [] for title in SECTIONS.values()}
     for name in sorted(names):
         title = next((title for pattern, title in SECTIONS.items() if fnmatch(name, pattern)), None)

@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -39,7 +40,7 @@ class Site:
         if len(self.addresses) < len(self.pages):
             raise SiteError(f"two notebooks make the same page: {[page.address for page in self.pages.values()]}")
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            texts = [page.markdown for page in self.pages.values()]
+            texts = [f"::: {{.lead}}\n{page.description}\n:::\n\n{page.markdown}" for page in self.pages.values()]
             self.trees = dict(zip(self.pages, pool.map(tree.parse, texts), strict=True))
         self.anchors = {page.address: tree.anchors(self.trees[name]) for name, page in self.pages.items()}
 
@@ -80,7 +81,7 @@ class Site:
         return relative(page.address, target)
 
     def symbol_link(self, page: Page, address: str) -> str | None:
-        "A link that nbdev made from a name in backticks; a member without a heading leads to its class, a private none."
+        "Where a name in backticks leads: a member that has no heading of its own to its class, a private name nowhere."
         target, _, anchor = address.partition("#")
         target = target or "index.html"
         if target not in self.addresses:
@@ -133,6 +134,7 @@ class Site:
     def body(self, page: Page) -> tuple[str, str]:
         "The contents and the text of a page, as HTML."
         content = self.trees[page.source]
+        tree.trim_code(content)
         tree.change_callouts(content)
         tree.change_links(content, lambda url: self.link(page, url))
         depth = self.config["format"]["html"]["toc-depth"]
@@ -148,14 +150,12 @@ class Site:
         contents, text = self.body(page)
         title = self.web["title"]
         root = relative(page.address, "index.html").removesuffix("index.html")
-        described = html.escape(page.description)
         return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
             root=root,
             window_title=html.escape(title if page.title == title else f"{page.title} – {title}"),
             site_title=html.escape(title),
             title=html.escape(page.title),
-            description=described,
-            lead=f'<p class="lead">{described}</p>' if described else "",
+            description=html.escape(re.sub("[*`]", "", page.description)),
             left=self.navbar(page, self.web["navbar"]["left"]),
             right=self.navbar(page, self.web["navbar"]["right"]),
             sidebar=self.sidebar(page, self.web["sidebar"]["contents"]),

@@ -56,4 +56,8 @@ for (const block of document.querySelectorAll("div.sourceCode")) {
   block.append(button);
 }
 
+for (const block of document.querySelectorAll("pre, .wide, .cell-html")) {
+  if (block.scrollWidth > block.clientWidth) block.tabIndex = 0; // the arrow keys scroll what is too wide
+}
+
 if (matchMedia("(max-width: 60rem)").matches) document.querySelector(".sidebar details").open = false;

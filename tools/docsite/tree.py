@@ -78,3 +78,10 @@ def change_callouts(tree: dict) -> None:
             title, blocks = blocks[0]["c"][2], blocks[1:]
         head = {"t": "Div", "c": [["", ["title"], []], [{"t": "Para", "c": title}]]}
         node["c"] = [[name, [kind, "callout"], []], [head, *blocks]]
+
+
+def trim_code(tree: dict) -> None:
+    "Take the empty lines from the top and the bottom of code, where `show_doc` puts them."
+    for node in nodes(tree["blocks"]):
+        if node["t"] == "CodeBlock":
+            node["c"][1] = node["c"][1].strip("\n")
