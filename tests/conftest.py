@@ -5,9 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-
-HEART = Path(__file__).parents[1] / "nbs" / "pipelines" / "heart"
-VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLOPS_NB_HOME", "MLOPS_NB_CONTEXT")
+from projects import HEART, VARIABLES, make_project
 
 
 @pytest.fixture(autouse=True)
@@ -28,15 +26,6 @@ def empty_store(tmp_path_factory):
             patch.delenv(name, raising=False)
         connect(folder)
     return folder / "mlflow.db"
-
-
-def make_project(folder: Path, store: Path) -> Path:
-    "A project with an empty store, in a folder whose name trips careless paths."
-    root = folder / "a project, 100 %"
-    root.mkdir()
-    (root / "settings.ini").touch()
-    shutil.copy(store, root / "mlflow.db")
-    return root
 
 
 @pytest.fixture

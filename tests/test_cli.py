@@ -35,7 +35,7 @@ def test_help_answers_at_once():
 
 
 def test_the_command_imports_nothing_heavy():
-    heavy = "mlflow pandas sklearn papermill pydantic rich xgboost pandera".split()
+    heavy = ["mlflow", "pandas", "sklearn", "papermill", "pydantic", "rich", "xgboost", "pandera"]
     code = f"import mlops_nb.cli, sys; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
@@ -134,7 +134,8 @@ def test_ui_serves_the_runs_and_ends_with_sigterm(twice):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = subprocess.Popen([COMMAND, "ui", "--port", str(port)], cwd=twice, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [COMMAND, "ui", "--port", str(port)]
+    server = subprocess.Popen(command, cwd=twice, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(300):
             try:

@@ -1,6 +1,6 @@
 """Draw the newest run of this project as `nbs/images/run.svg`, the picture on the front page.
 
-    make run && .venv/bin/python tools/picture_of_run.py
+make run && .venv/bin/python tools/picture_of_run.py
 """
 
 import io

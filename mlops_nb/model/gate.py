@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 
 from ..errors import ConfigError, DataError, GateError, nearest
 from .evaluation import METRICS, Evaluation, Interval, choose_threshold, compare_models, evaluate
-from .evaluation import positive_probability  # noqa: F401  who judges a model finds all of it here
 
 # %% ../../nbs/model/15_gate.ipynb #3a9f5220
 COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}

@@ -97,10 +97,11 @@ def _model_digest(value):
 
 def _write_model(value, path):
     import pickle
+    import zipfile
 
     import skops.io
 
-    content = skops.io.dumps(value)
+    content = skops.io.dumps(value, compression=zipfile.ZIP_DEFLATED)
     if not set(skops.io.get_untrusted_types(data=content)) <= set(TRUSTED):
         content = pickle.dumps(value)
     path.write_bytes(content)

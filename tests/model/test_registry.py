@@ -229,11 +229,11 @@ def test_missing_values_and_integers_go_through(project, heart):
     np.testing.assert_array_equal(answer, model.predict_proba(X))
 
 
-def test_two_projects_do_not_mix(project, heart, models, tmp_path, empty_database):
+def test_two_projects_do_not_mix(project, heart, models, tmp_path, empty_store):
     registry.register(models[0], "heart", heart.X)
     other = tmp_path / "other"
     other.mkdir()
-    shutil.copy(empty_database, other / "mlflow.db")
+    shutil.copy(empty_store, other / "mlflow.db")
     store.connect(other)
     assert registry.champion("heart") is None
     with pytest.raises(RegistryError, match="no model `heart`"):

@@ -44,7 +44,9 @@ def kernels() -> list[psutil.Process]:
 
 
 def test_papermill_command_line_gives_a_tracked_run(root, write):
-    notebook = write(root / "sums" / "01_total.ipynb", USE, "step.log(total=x + y)", parameters="x: int = 1\ny: float = 2.0")
+    notebook = write(
+        root / "sums" / "01_total.ipynb", USE, "step.log(total=x + y)", parameters="x: int = 1\ny: float = 2.0"
+    )
     command = [sys.executable, "-m", "papermill", "--engine", "mlops_nb", "--no-progress-bar"]
     done = subprocess.run(
         [*command, str(notebook), str(root / "out.ipynb"), "-p", "x", "40"], cwd=root, capture_output=True, text=True
@@ -60,7 +62,9 @@ def test_papermill_command_line_gives_a_tracked_run(root, write):
 
 
 def test_what_a_cell_logs_with_mlflow_lands_in_the_same_run(root, write):
-    notebook = write(root / "own" / "log.ipynb", "import mlflow", "mlflow.log_metric('mine', 7)\nmlflow.log_param('how', 'x')")
+    notebook = write(
+        root / "own" / "log.ipynb", "import mlflow", "mlflow.log_metric('mine', 7)\nmlflow.log_param('how', 'x')"
+    )
     papermill.execute_notebook(notebook, None, engine_name="mlops_nb", progress_bar=False)
     run = only_run(root)
     assert (run.data.metrics["mine"], run.data.params["how"], run.info.status) == (7, "x", "FINISHED")
@@ -91,7 +95,9 @@ def test_system_exit_ends_a_step_as_its_code_says(root, write, code, status):
 
 
 def test_a_kernel_that_dies_fails_the_run_and_says_where(root, write):
-    notebook = write(root / "die" / "01_die.ipynb", "import os, signal", "os.kill(os.getpid(), signal.SIGKILL)", "after = 1")
+    notebook = write(
+        root / "die" / "01_die.ipynb", "import os, signal", "os.kill(os.getpid(), signal.SIGKILL)", "after = 1"
+    )
     with pytest.raises(Exception, match="died"):
         papermill.execute_notebook(notebook, root / "out.ipynb", engine_name="mlops_nb", progress_bar=False)
     run = only_run(root)
@@ -139,12 +145,17 @@ def test_ctrl_c_keeps_the_notebook_and_ends_the_kernel(root, write):
 
 def test_outputs_become_datasets_with_their_digest_and_columns(root, write):
     make = "import pandas as pd\nstep.save('people', pd.DataFrame({'age': [52, 63], 'name': ['a', 'b']}))"
-    papermill.execute_notebook(write(root / "p" / "01_a.ipynb", USE, make), None, engine_name="mlops_nb", progress_bar=False)
+    papermill.execute_notebook(
+        write(root / "p" / "01_a.ipynb", USE, make), None, engine_name="mlops_nb", progress_bar=False
+    )
     run = only_run(root)
     (found,) = run.inputs.dataset_inputs
     assert found.dataset.name == "people"
     assert found.tags[0].value == "output"
-    assert {c["name"]: c["type"] for c in json.loads(found.dataset.schema)["mlflow_colspec"]} == {"age": "long", "name": "string"}
+    assert {c["name"]: c["type"] for c in json.loads(found.dataset.schema)["mlflow_colspec"]} == {
+        "age": "long",
+        "name": "string",
+    }
     assert json.loads(found.dataset.profile)["num_rows"] == 2
 
 

@@ -22,7 +22,12 @@ def sums(root, write):
     "Three notebooks: draw numbers, add them up, report."
     folder = root / "pipelines" / "sums"
     write(folder / "01_draw.ipynb", USE, "step.save('numbers', list(range(rows)))", parameters="rows: int = 4")
-    write(folder / "02_total.ipynb", USE, "step.save('total', factor * sum(step.load('numbers')))", parameters="factor: int = 1")
+    write(
+        folder / "02_total.ipynb",
+        USE,
+        "step.save('total', factor * sum(step.load('numbers')))",
+        parameters="factor: int = 1",
+    )
     write(folder / "03_report.ipynb", USE, "step.log(total=step.load('total'))")
     return folder
 
@@ -41,7 +46,9 @@ def test_the_parent_run_has_a_child_a_step_and_all_their_metrics(root, sums):
 
 def test_a_failing_step_stops_those_after_it_and_leaves_no_output_behind(root, sums, write):
     run_pipeline(read_pipeline(sums))
-    write(sums / "02_total.ipynb", USE, "step.save('total', -1)", "raise ValueError('no')", parameters="factor: int = 1")
+    write(
+        sums / "02_total.ipynb", USE, "step.save('total', -1)", "raise ValueError('no')", parameters="factor: int = 1"
+    )
     run = run_pipeline(read_pipeline(sums))
     assert run.status == "FAILED"
     assert [m.step for m in run.manifests()] == ["draw", "total"]
@@ -51,25 +58,39 @@ def test_a_failing_step_stops_those_after_it_and_leaves_no_output_behind(root, s
     assert later.manifests()[0].metrics["total"] == 6
 
 
+WRONG = {
+    "01_draw.ipynb untagged": (["step.save('numbers', 1)"], "no cell is tagged"),
+    "03_report.ipynb misspelled": (["step.load('totl')"], "did you mean `total`"),
+    "04_more.ipynb clash": (["step.save('total', 1)"], "saved by 02_total.ipynb and by 04"),
+    "01_draw.ipynb circle": (["step.save('numbers', step.load('total'))"], "wait for each other"),
+    "05_total.ipynb twin": (["1"], "both the step `total`"),
+    "03_report.ipynb computed": (["name = 'total'\nstep.load(name)"], "not a plain string"),
+    "03_report.ipynb syntax": (["x = = 1"], "03_report.ipynb, cell 3, line 1"),
+    "03_report.ipynb kernel": (["1"], "did you mean `python3`"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_notebook_is_refused_before_anything_starts(root, sums, write, case):
+    (file, what), (cells, words) = case.split(), WRONG[case]
+    tag, kernel = None if what == "untagged" else "", "pyhton3" if what == "kernel" else "python3"
+    write(sums / file, USE, *cells, parameters=tag, kernel=kernel)
+    with pytest.raises(NotebookError, match=words):
+        run_pipeline(read_pipeline(sums))
+    assert list_runs(root) == []
+
+
 @pytest.mark.parametrize(
-    ("change", "error", "words"),
+    ("file", "text", "error", "words"),
     [
-        (lambda s, w: w(s / "01_draw.ipynb", USE, "step.save('numbers', 1)", parameters=None), NotebookError, "no cell is tagged"),
-        (lambda s, w: w(s / "03_report.ipynb", USE, "step.load('totl')"), NotebookError, "did you mean `total`"),
-        (lambda s, w: w(s / "04_more.ipynb", USE, "step.save('total', 1)"), NotebookError, "saved by 02_total.ipynb and by 04"),
-        (lambda s, w: w(s / "01_draw.ipynb", USE, "step.save('numbers', step.load('total'))"), NotebookError, "wait for each other"),
-        (lambda s, w: w(s / "05_total.ipynb", USE, "1"), NotebookError, "both the step `total`"),
-        (lambda s, w: w(s / "03_report.ipynb", USE, "name = 'total'\nstep.load(name)"), NotebookError, "not a plain string"),
-        (lambda s, w: w(s / "03_report.ipynb", "x = = 1"), NotebookError, "03_report.ipynb, cell 2, line 1"),
-        (lambda s, w: w(s / "03_report.ipynb", USE, kernel="pyhton3"), NotebookError, "did you mean `python3`"),
-        (lambda s, w: (s / "03_report.ipynb").write_text("{"), NotebookError, "is not JSON"),
-        (lambda s, w: (s / "pipeline.toml").write_text("experment = 'x'"), ConfigError, "did you mean `experiment`"),
-        (lambda s, w: (s / "pipeline.toml").write_text("[parameters]\nrow = 1"), ParameterError, "did you mean `rows`"),
-        (lambda s, w: (s / "pipeline.toml").write_text("[parameters\n"), ConfigError, "pipeline.toml"),
+        ("03_report.ipynb", "{", NotebookError, "is not JSON"),
+        ("pipeline.toml", "experment = 'x'", ConfigError, "did you mean `experiment`"),
+        ("pipeline.toml", "[parameters]\nrow = 1", ParameterError, "did you mean `rows`"),
+        ("pipeline.toml", "[parameters\n", ConfigError, "pipeline.toml"),
     ],
-)  # fmt: skip
-def test_what_cannot_work_is_refused_before_anything_starts(root, sums, write, change, error, words):
-    change(sums, write)
+)
+def test_a_wrong_file_is_refused_before_anything_starts(root, sums, file, text, error, words):
+    (sums / file).write_text(text)
     with pytest.raises(error, match=words):
         run_pipeline(read_pipeline(sums))
     assert list_runs(root) == []
@@ -80,7 +101,7 @@ def test_parameters_come_from_the_toml_and_the_call_wins(root, sums):
     pipeline = read_pipeline(sums)
     assert pipeline.experiment == "adding"
     assert [p.parameters for p in make_plan(pipeline)] == [{"rows": 7}, {"factor": 3}, {}]
-    assert [p.parameters for p in make_plan(pipeline, {"rows": 2})][0] == {"rows": 2}
+    assert make_plan(pipeline, {"rows": 2})[0].parameters == {"rows": 2}
 
 
 def test_a_notebook_runs_in_its_own_folder(root, write):
@@ -96,8 +117,8 @@ def test_a_notebook_runs_in_its_own_folder(root, write):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_the_command_ends_the_run_killed_and_leaves_no_kernel(root, sums, write, number):
     mark = root / "kernel.pid"
-    write(sums / "02_total.ipynb", USE, f"import os, time\nopen({str(mark)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)",
-          "step.save('total', step.load('numbers'))", parameters="factor: int = 1")  # fmt: skip
+    wait = f"import os, time\nopen({str(mark)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
+    write(sums / "02_total.ipynb", USE, wait, "step.save('total', step.load('numbers'))")
     command = [Path(sys.executable).parent / "mlops-nb", "run", "sums"]
     process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
