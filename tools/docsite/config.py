@@ -40,7 +40,7 @@ def read_map(path: Path) -> dict:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SiteError(f"{path.name} is missing, and _quarto.yml names it under metadata-files") from None
+        raise SiteError(f"{path.name} is missing; _quarto.yml is made of it") from None
     except yaml.YAMLError as error:
         raise SiteError(f"{path.name} is not YAML: {error}") from None
     if not isinstance(found, dict):
