@@ -66,7 +66,10 @@ def make_project(root: Path) -> Path:
         ("#| default_exp errors", []),
         ("#| export\nfrom __future__ import annotations\nimport math", []),
         "## Shapes\n\nA circle has the area $\\pi r^2$; `Shape.scale` and `area` say the rest, `_secret` does not.",
-        ('#| export\ndef area(\n    of: Shape,  # What is measured\n) -> float:  # [cm²]\n    "The area."', []),
+        (
+            '#| export\ndef area(\n    of: Shape,  # Measured by `Shape`\n) -> float:  # [cm²]\n    "The area."',
+            [],
+        ),
         ('#| export\nclass Shape:\n    "A shape."\n    def scale(self): "Make it larger."', []),
         ("#| export\ndef _secret(): pass", []),
         ("print('```\\n  fenced')", [printed("```\n  fenced\n")]),

@@ -72,6 +72,11 @@ def test_the_signature_of_a_class_that_comes_later_is_shown(site):
     assert "Shape" in read(site, "errors.html").partition('id="area"')[2].partition("<h3")[0]
 
 
+def test_signatures_hold_no_links(site):
+    signature = read(site, "errors.html").partition('id="area"')[2].partition("</pre>")[0]
+    assert "Measured by `Shape`" in signature
+
+
 def test_outputs_are_shown_in_their_richest_form(site):
     page = read(site, "errors.html")
     assert "```\n  fenced" in page

@@ -7,6 +7,7 @@ import contextlib
 import io
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import yaml
 
 from . import SiteError
 from .config import make_sidebar
+from .notebook import joined
 
 TOOLS = Path(__file__).resolve().parents[1]
 SKIPPED = shutil.ignore_patterns(
@@ -75,7 +77,18 @@ def processed(source: str) -> str:
 
     notebook = read_nb(source)
     FilterDefaults()(notebook)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "text/markdown" in output.get("data", {}):
+                output["data"]["text/markdown"] = unlink_code(joined(output["data"]["text/markdown"]))
     return nb2str(notebook)
+
+
+def unlink_code(markdown: str) -> str:
+    "Take links out of fenced code: nbdev puts them into the comments of a signature, where they cannot work."
+    parts = re.split(r"(^```.*?^```)", markdown, flags=re.MULTILINE | re.DOTALL)
+    parts[1::2] = [re.sub(r"\[(`[^`\n]+`)\]\([^)\n]*\)", r"\1", code) for code in parts[1::2]]
+    return "".join(parts)
 
 
 def write_processed(source: str) -> str:
