@@ -24,7 +24,7 @@ def main() -> int:
     if run is None:
         print("there is no complete run to draw\n  fix: make run", file=sys.stderr)
         return 2
-    console = Console(record=True, width=104, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=116, file=io.StringIO(), force_terminal=True)
     console.print(f"$ mlops-nb run heart\nrun [bold]{run.id[:8]}[/] of {run.pipeline}\n", highlight=False)
     console.print(run_table([_row(m.step, m) for m in run.manifests()]))
     for manifest in run.manifests():
