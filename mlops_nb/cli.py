@@ -61,7 +61,7 @@ def _row(step: str, manifest=None) -> dict:
         return {"step": step, "status": "", "seconds": None, "metrics": {}}
     return {"step": step, "status": manifest.status, "seconds": manifest.seconds, "metrics": manifest.metrics}
 
-
+# %% ../nbs/90_cli.ipynb #60d5fb23
 class Progress:
     "Shows a run: a live table in a terminal, a line a step elsewhere, nothing when `quiet`."
 
@@ -188,7 +188,7 @@ def main():
       mlops-nb ui                              open MLflow on the runs
     """
 
-
+# %% ../nbs/90_cli.ipynb #1da36f01
 @main.command(short_help="Run a pipeline.")
 @click.argument("pipeline")
 @click.option(
@@ -233,7 +233,7 @@ def run(pipeline, given, first, last, dry_run, as_json):
     console.print(f"open MLflow: [bold]{_self()} ui[/]")
     done.raise_if_failed()
 
-
+# %% ../nbs/90_cli.ipynb #b4e0be8f
 def _show_plan(plan: list, as_json: bool) -> None:
     rows = [
         {"step": p.step.name, "notebook": str(p.step.path), "parameters": p.parameters, "loads": list(p.step.loads),
@@ -321,7 +321,7 @@ def steps(pipeline, as_json):
         table.add_row(step.name, lines, "\n".join(step.loads), "\n".join(step.saves))
     _console().print(table)
 
-
+# %% ../nbs/90_cli.ipynb #a094e523
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 @click.option("-n", "--most", default=20, show_default=True, help="How many, newest first.")
@@ -347,7 +347,7 @@ def runs(as_json, most):
         table.add_row(f"[{color}]{sign}[/]", *facts)
     _console().print(table)
 
-
+# %% ../nbs/90_cli.ipynb #0d285962
 @main.command(short_help="Show how a run went.")
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")

@@ -65,7 +65,7 @@ def _version(found) -> ModelVersion:
     return ModelVersion(found.name, int(found.version), tuple(sorted(found.aliases)), found.run_id or "", created,
                         dict(found.tags))
 
-
+# %% ../../nbs/model/30_registry.ipynb #33ab96a3
 def _models(client) -> dict:
     "All registered models by name; MLflow hands them out page by page."
     found, token = {}, None

@@ -73,7 +73,7 @@ class Candidate:
     def __str__(self) -> str:
         return f"{self.name} ({', '.join(f'{k}={v}' for k, v in self.params.items())})"
 
-
+# %% ../../nbs/model/00_train.ipynb #cd23225b
 def candidates(
     preprocess: Any = None,  # Unfitted transformer in front of each learner; None: the columns as they are
     seed: int = 0,  # Seed of the learners
@@ -137,7 +137,7 @@ def cross_validate(
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("candidate")
     return table.sort_values([f"{score}_mean" for score in scoring], ascending=False, kind="stable")
 
-
+# %% ../../nbs/model/00_train.ipynb #0cabcef2
 def _check_contest(candidates: Sequence[Candidate], X: pd.DataFrame, y: pd.Series, folds: int, scoring: Sequence[str]):
     "Raise before the first fit what would fail, or mislead, in the middle of the contest."
     from sklearn.metrics import get_scorer_names

@@ -131,7 +131,7 @@ class Manifest:
     cells: dict[str, float] = field(default_factory=dict)  # Seconds of each code cell, by number
     failure: Failure | None = None
 
-
+# %% ../../nbs/run/20_manifest.ipynb #02d65d6a
 def now() -> str:  # Such as 2026-05-01T12:00:00+00:00
     "The present time, UTC, ISO 8601, to the millisecond."
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -164,7 +164,7 @@ def build_manifest(
         **facts,
     )
 
-
+# %% ../../nbs/run/20_manifest.ipynb #6e863b34
 def write_manifest(
     manifest: Manifest,  # The record
     folder: Path,  # The step's folder

@@ -46,7 +46,7 @@ class Pipeline:
             lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines)
 
-
+# %% ../../nbs/run/60_pipeline.ipynb #296c46e8
 def find_pipeline(
     name: str | Path,  # A folder, or the name of one below `nbs/pipelines` or `pipelines` of the project
     start: str | Path = ".",  # Where to look from
@@ -107,7 +107,7 @@ def order_steps(
         done.add(free[0].name)
     return tuple(ordered)
 
-
+# %% ../../nbs/run/60_pipeline.ipynb #7d1560fd
 def read_pipeline(
     folder: str | Path,  # A folder of notebooks
 ) -> Pipeline:  # Its steps, in order
@@ -163,7 +163,7 @@ def _resolve(pipeline: Pipeline, chosen: list[Step], given: dict[str, object]) -
         raise ParameterError("\n".join(w.what for w in wrong.values()), "; ".join(w.fix for w in wrong.values()))
     return found
 
-
+# %% ../../nbs/run/60_pipeline.ipynb #3be8135a
 def select(
     pipeline: Pipeline,  # All steps
     first: str | None = None,  # Leave out what this step does not lead to
@@ -191,7 +191,7 @@ def select(
         raise ConfigError(f"no step lies between `{first}` and `{last}`", f"`{last}` does not depend on `{first}`")
     return [s for s in pipeline.steps if s.name in chosen]
 
-
+# %% ../../nbs/run/60_pipeline.ipynb #faa99b21
 def make_plan(
     pipeline: Pipeline,  # What to run
     parameters: dict[str, object] | None = None,  # `name` or `step.name`; values, or their text
@@ -249,7 +249,7 @@ class Run:
         if error := self.error():
             raise error
 
-
+# %% ../../nbs/run/60_pipeline.ipynb #26e76457
 def step_error(
     manifest: Manifest,  # A step that failed
     folder: Path,  # Its folder
@@ -331,7 +331,7 @@ def run_pipeline(
         tell("end", run=run)
     return run
 
-
+# %% ../../nbs/run/60_pipeline.ipynb #c24890ca
 def _run_step(planned: Planned, made: dict[str, Output], run: Run, where, tracker, tell) -> Manifest:
     "Run one step; its manifest says how it went, whatever happened in the kernel."
     import logging

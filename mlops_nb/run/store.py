@@ -50,7 +50,7 @@ def to_json(
     "Write a value as JSON with sorted keys."
     return json.dumps(value, default=plain, sort_keys=True, ensure_ascii=False, indent=1)
 
-
+# %% ../../nbs/run/10_store.ipynb #d7065810
 def _is_model(value):
     return hasattr(value, "get_params") and hasattr(value, "fit")
 
@@ -159,7 +159,7 @@ class Output:
         shape = " × ".join(map(str, self.shape)) if self.shape else f"{self.size:,} bytes"
         return f"{self.name}: {self.kind}, {shape}, {self.digest[:12]}"
 
-
+# %% ../../nbs/run/10_store.ipynb #48d5d6d5
 class Store:
     "The outputs of a project's runs, below one folder."
 

@@ -9,7 +9,9 @@ __all__ = ['PARAMETER', 'TAG', 'TYPES', 'DATA', 'SMALL', 'shorten', 'Tracker', '
 import getpass
 import json
 import math
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +60,27 @@ def _dataset(output: Output, home: Path):
     return Dataset(output.name, output.digest[:36], "local", source, schema, json.dumps(profile))
 
 # %% ../../nbs/run/40_track.ipynb #4fa8b089
+def _entities(parameters: dict, metrics: list[tuple[str, float, int]], tags: dict) -> tuple[list, list, list]:
+    "MLflow's own metrics, parameters and tags."
+    from mlflow.entities import Metric, Param, RunTag
+
+    moment = int(time.time() * 1000)
+    points = [Metric(k, float(v), moment, at) for k, v, at in metrics]
+    pairs = [Param(k, shorten(v)) for k, v in parameters.items()]
+    return points, pairs, [RunTag(k, shorten(v, TAG)) for k, v in tags.items()]
+
+
+def _stage(files: dict[str, str | bytes | Path], folder: Path) -> None:
+    "Lay files out in a folder as they shall stand among the artifacts."
+    for name, content in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, Path):
+            shutil.copyfile(content, target)
+        else:
+            target.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
+
+# %% ../../nbs/run/40_track.ipynb #c02f5939
 class Tracker:
     "Writes the runs of one experiment."
 
@@ -92,14 +115,7 @@ class Tracker:
         tags: dict | None = None,  # By name
     ) -> None:
         "Write parameters, metrics and tags in as few requests as MLflow allows."
-        import time
-
-        from mlflow.entities import Metric, Param, RunTag
-
-        moment = int(time.time() * 1000)
-        points = [Metric(k, float(v), moment, at) for k, v, at in metrics or []]
-        pairs = [Param(k, shorten(v)) for k, v in (parameters or {}).items()]
-        labels = [RunTag(k, shorten(v, TAG)) for k, v in (tags or {}).items()]
+        points, pairs, labels = _entities(parameters or {}, metrics or [], tags or {})
         with asking(self.where.tracking_uri):
             first = (points[:800], pairs[:100], labels[:100])
             self.client.log_batch(run, *first)
@@ -114,17 +130,8 @@ class Tracker:
         files: dict[str, str | bytes | Path],  # Content, or a file to copy, by its path in the run's artifacts
     ) -> None:
         "Write artifacts, all in one go."
-        import shutil
-
         with tempfile.TemporaryDirectory() as folder, asking(self.where.tracking_uri):
-            for name, content in files.items():
-                target = Path(folder) / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if isinstance(content, Path):
-                    shutil.copyfile(content, target)
-                else:
-                    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-                    target.write_bytes(data)
+            _stage(files, Path(folder))
             self.client.log_artifacts(run, folder)
 
     def end(
