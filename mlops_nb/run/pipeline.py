@@ -327,8 +327,8 @@ def run_pipeline(
         raise
     finally:
         run = _write_run(replace(run, status=status, seconds=round(time.monotonic() - clock, 3)))
-        end_run(tracker, run.id, status, run.manifests())
         tell("end", run=run)
+        end_run(tracker, run.id, status, run.manifests())
     return run
 
 # %% ../../nbs/run/60_pipeline.ipynb #c24890ca
@@ -357,12 +357,10 @@ def _run_step(planned: Planned, made: dict[str, Output], run: Run, where, tracke
             step.path, folder / step.path.name, planned.given, engine_name="mlops_nb", job=job, progress_bar=False,
             kernel_name=step.kernel, language=step.language,
         )  # fmt: skip
-    except KeyboardInterrupt:
+    except MlopsError:
         raise
     except Exception as error:
         if not read_manifest(folder):  # the engine never came to write one
-            if isinstance(error, MlopsError):
-                raise
             failure = Failure(type(error).__name__, str(error))
             record = Manifest(step.name, notebook, "FAILED", now(), 0.0, run.id, tracked, failure=failure)
             write_manifest(record, folder)

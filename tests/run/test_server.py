@@ -11,7 +11,8 @@ import urllib.request
 import pytest
 from mlflow import MlflowClient
 
-from mlops_nb.run.pipeline import read_pipeline, run_pipeline
+from mlops_nb.errors import TrackingError
+from mlops_nb.run.pipeline import list_runs, read_pipeline, run_pipeline
 
 
 @pytest.fixture
@@ -37,21 +38,45 @@ def server(tmp_path):
                 time.sleep(0.2)
         else:
             pytest.fail(said.read_text())
-        yield address
+        yield address, lambda: os.killpg(process.pid, signal.SIGKILL)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 
 
 def test_a_run_goes_to_the_server_with_its_artifacts(root, write, server, monkeypatch):
     save = "from mlops_nb import step\nstep.save('numbers', list(range(rows)))\nstep.log(rows=rows)"
     write(root / "pipelines" / "draw" / "01_draw.ipynb", save, parameters="rows: int = 4")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    address, _ = server
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     run = run_pipeline(read_pipeline(root / "pipelines" / "draw"))
     assert run.status == "FINISHED"
-    client = MlflowClient(server, server)
+    client = MlflowClient(address, address)
     parent = client.get_run(run.id)
     assert parent.data.metrics["draw/rows"] == 4
     (child,) = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.id}'")
     files = {f.path for f in client.list_artifacts(child.info.run_id, "notebook")}
     assert {"notebook/01_draw.ipynb", "notebook/01_draw.html"} <= files
+
+
+def test_a_server_that_dies_in_mid_run_is_named_and_the_work_is_kept(root, write, server, monkeypatch):
+    folder = root / "pipelines" / "two"
+    write(folder / "01_first.ipynb", "from mlops_nb import step\nstep.save('first', 1)")
+    write(folder / "02_second.ipynb", "from mlops_nb import step\nstep.save('second', step.load('first'))")
+    address, kill = server
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    ended = []
+
+    def watch(event, **facts):
+        ended.extend([event] if event == "end" else [])
+        if event == "cell" and facts["step"] == "first":
+            kill()
+
+    with pytest.raises(TrackingError, match=r"127\.0\.0\.1"):
+        run_pipeline(read_pipeline(folder), watch=watch)
+    (run,) = list_runs(root)
+    assert run.status == "FAILED"
+    assert [(m.step, m.status) for m in run.manifests()] == [("first", "FINISHED")]
+    assert ended == ["end"]
