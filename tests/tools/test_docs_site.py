@@ -90,7 +90,7 @@ def test_outputs_are_shown_in_their_richest_form(site):
 
 def test_every_picture_has_a_text(site):
     page = read(site, "errors.html")
-    assert 'alt="Picture: Shape"' in page or 'alt="Picture: Shapes"' in page
+    assert 'alt="Picture: Shapes"' in page
     assert 'alt="Two "' in page
     assert "<figcaption>Caption &amp; all</figcaption>" in page
     assert (site / "00_errors_files" / "picture-2.png").read_bytes().startswith(b"\x89PNG")
@@ -162,6 +162,12 @@ def test_all_broken_links_are_told_at_once_and_the_old_site_stays(project):
     assert "05_links.ipynb: the link to gone.ipynb leads nowhere" in str(failure.value)
     assert "05_links.ipynb: the link to ../secret.txt leads nowhere" in str(failure.value)
     assert (project / "_docs" / "old.html").exists()
+
+
+def test_two_notebooks_that_make_the_same_page_are_named(project):
+    write_notebook(project / "nbs" / "07_errors.ipynb", "# errors too\n\n> x")
+    with pytest.raises(SiteError, match=r"00_errors\.ipynb and nbs/07_errors\.ipynb make the same page, errors\.html"):
+        build_docs.build_site(project, preview=True)
 
 
 def test_a_lesson_that_cannot_be_processed_is_named_with_its_cause(project):

@@ -5,7 +5,7 @@ import html
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -25,7 +25,6 @@ class Page:
     description: str
     address: str  # The page, relative to the site
     markdown: str
-    heading: str = field(default="", repr=False)  # The last heading, which names a picture that has no text
 
 
 def page_name(notebook: str) -> str:
@@ -56,10 +55,10 @@ def joined(text: str | list[str]) -> str:
 
 
 def picture(mime: str, data: str, output: dict, options: dict, page: Page, keep: Keep) -> str:
-    "A saved picture as HTML; its text is `fig-alt`, the caption or, for want of both, the heading above it."
+    "A saved picture as HTML; its text is `fig-alt` or the caption."
     content = data.encode() if mime == "image/svg+xml" else base64.b64decode(data)
     caption = str(options.get("fig-cap") or "")
-    text = options.get("fig-alt") or caption or f"Picture: {page.heading or page.title}"
+    text = options.get("fig-alt") or caption
     size = output.get("metadata", {}).get(mime, {})
     sizes = "".join(f' {side}="{int(size[side])}"' for side in ("width", "height") if side in size)
     image = f'<img src="{keep(PICTURES[mime], content)}" alt="{html.escape(str(text))}"{sizes}>'
@@ -122,7 +121,6 @@ def read_page(text: str, source: str, keep: Keep) -> Page:
         elif cell["cell_type"] == "raw":
             parts.append(fence(content, "{=html}"))
         elif cell["cell_type"] == "markdown":
-            page.heading = (re.findall(r"^#+ +(.+?)(?: *\{.*\})?$", content, re.MULTILINE) or [page.heading])[-1]
             parts.append(content)
         else:
             parts.append(code_markdown(cell, page, keep))

@@ -37,8 +37,11 @@ class Site:
         self.order = sidebar_pages(self.web["sidebar"]["contents"])
         self.pages = {name: self.read(name) for name in self.order}
         self.addresses = {page.address: page for page in self.pages.values()}
-        if len(self.addresses) < len(self.pages):
-            raise SiteError(f"two notebooks make the same page: {[page.address for page in self.pages.values()]}")
+        for page in self.pages.values():
+            if (other := self.addresses[page.address]) is not page:
+                raise SiteError(
+                    f"nbs/{page.source} and nbs/{other.source} make the same page, {page.address}: rename one"
+                )
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             texts = [f"::: {{.lead}}\n{page.description}\n:::\n\n{page.markdown}" for page in self.pages.values()]
             self.trees = dict(zip(self.pages, pool.map(tree.parse, texts), strict=True))
@@ -83,7 +86,6 @@ class Site:
     def symbol_link(self, page: Page, address: str) -> str | None:
         "Where a name in backticks leads: a member that has no heading of its own to its class, a private name nowhere."
         target, _, anchor = address.partition("#")
-        target = target or "index.html"
         if target not in self.addresses:
             return None
         while anchor and anchor not in self.anchors[target]:
@@ -94,7 +96,7 @@ class Site:
 
     def anchor(self, page: Page, target: Page, text: str | None = None, **attributes: str) -> str:
         "An <a> on `page` that leads to `target`."
-        more = "".join(f' {name.rstrip("_")}="{html.escape(value)}"' for name, value in attributes.items())
+        more = "".join(f' {name}="{html.escape(value)}"' for name, value in attributes.items())
         address = relative(page.address, target.address)
         return f'<a href="{address}"{more}>{html.escape(text or target.title)}</a>'
 
@@ -106,7 +108,7 @@ class Site:
                 rows.append(f"<li>{self.anchor(page, self.pages[item], **here)}</li>")
             else:
                 rows.append(f"<li><span>{html.escape(item['section'])}</span>")
-                rows.append(f"{self.sidebar(page, item.get('contents', []))}</li>")
+                rows.append(f"{self.sidebar(page, item['contents'])}</li>")
         return f"<ul>{''.join(rows)}</ul>"
 
     def navbar(self, page: Page, items: list) -> str:

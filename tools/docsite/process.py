@@ -5,6 +5,7 @@
 
 import contextlib
 import io
+import json
 import multiprocessing
 import os
 import re
@@ -19,7 +20,7 @@ import yaml
 
 from . import SiteError
 from .config import make_sidebar
-from .notebook import joined
+from .notebook import joined, split_options
 
 TOOLS = Path(__file__).resolve().parents[1]
 SKIPPED = shutil.ignore_patterns(
@@ -77,11 +78,23 @@ def processed(source: str) -> str:
 
     notebook = read_nb(source)
     FilterDefaults()(notebook)
+    heading = notebook.frontmatter_.get("title", "")
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if "text/markdown" in output.get("data", {}):
-                output["data"]["text/markdown"] = unlink_code(joined(output["data"]["text/markdown"]))
+        if cell.cell_type == "markdown":
+            heading = (re.findall(r"^#+ +(.+?)(?: *\{.*\})?$", cell.source, re.MULTILINE) or [heading])[-1]
+        for data in (output.get("data", {}) for output in cell.get("outputs", [])):
+            if "text/markdown" in data:
+                data["text/markdown"] = unlink_code(joined(data["text/markdown"]))
+            if any(mime.startswith("image/") for mime in data):
+                cell.source = give_text(cell.source, heading)
     return nb2str(notebook)
+
+
+def give_text(source: str, heading: str) -> str:
+    "A cell that shows a picture, with a text for those who cannot see it: its own, or else the heading above it."
+    if split_options(source)[0].keys() & {"fig-alt", "fig-cap"}:
+        return source
+    return f"#| fig-alt: {json.dumps(f'Picture: {heading}', ensure_ascii=False)}\n{source}"
 
 
 def unlink_code(markdown: str) -> str:
