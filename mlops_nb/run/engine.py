@@ -202,7 +202,8 @@ def finish_step(
         for output in manifest.outputs:
             remember(Store(context.home), context.pipeline, output, context.step, context.run)
     log = context.folder / "kernel.log"
-    forms = {executed.name: executed, page.name: page} | ({log.name: log} if log.stat().st_size else {})
+    said = {log.name: log} if log.exists() and log.stat().st_size else {}
+    forms = {executed.name: executed, page.name: page} | said
     track_step(job.tracker, job.tracked, manifest, context.folder, forms)
     return manifest
 

@@ -319,9 +319,12 @@ def run_pipeline(
     try:
         for planned in plan:
             manifest = _run_step(planned, made, run, where, tracker, tell)
-            if (status := manifest.status) != "FINISHED":
+            if manifest.status != "FINISHED":
+                status = manifest.status
                 break
             made |= {o.name: o for o in manifest.outputs}
+        else:
+            status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise

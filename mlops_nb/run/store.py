@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..config import file_digest, whole_file, write_whole
-from ..data.versions import frame_digest
+from ..data.versions import NAME, frame_digest
 from ..errors import DataError, nearest
 from ..model.package import TRUSTED
 
@@ -175,6 +175,8 @@ class Store:
         value: object,  # A DataFrame, array, estimator, plain value, or the Path of a file
     ) -> Output:  # The receipt
         "Keep an object; raise `DataError` when there is no kind for it or it cannot be written."
+        if not NAME.fullmatch(name):
+            raise DataError(f"{name!r} is no name for an output", "use letters, digits, `.`, `_` and `-`")
         kind = kind_of(value, name)
         suffix = value.suffix if kind.name == "file" else kind.suffix
         try:

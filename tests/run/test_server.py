@@ -60,7 +60,8 @@ def test_a_run_goes_to_the_server_with_its_artifacts(root, write, server, monkey
     assert {"notebook/01_draw.ipynb", "notebook/01_draw.html"} <= files
 
 
-def test_a_server_that_dies_in_mid_run_is_named_and_the_work_is_kept(root, write, server, monkeypatch):
+@pytest.mark.parametrize("last", ["first", "second"])
+def test_a_server_that_dies_in_mid_run_is_named_and_the_work_is_kept(root, write, server, monkeypatch, last):
     folder = root / "pipelines" / "two"
     write(folder / "01_first.ipynb", "from mlops_nb import step\nstep.save('first', 1)")
     write(folder / "02_second.ipynb", "from mlops_nb import step\nstep.save('second', step.load('first'))")
@@ -71,12 +72,13 @@ def test_a_server_that_dies_in_mid_run_is_named_and_the_work_is_kept(root, write
 
     def watch(event, **facts):
         ended.extend([event] if event == "end" else [])
-        if event == "cell" and facts["step"] == "first":
+        if event == "cell" and facts["step"] == last:
             kill()
 
     with pytest.raises(TrackingError, match=r"127\.0\.0\.1"):
         run_pipeline(read_pipeline(folder), watch=watch)
     (run,) = list_runs(root)
     assert run.status == "FAILED"
-    assert [(m.step, m.status) for m in run.manifests()] == [("first", "FINISHED")]
+    done = ["first"] if last == "first" else ["first", "second"]
+    assert [(m.step, m.status) for m in run.manifests()] == [(name, "FINISHED") for name in done]
     assert ended == ["end"]
