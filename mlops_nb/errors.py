@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MlopsError', 'ConfigError', 'NotebookError', 'ParameterError', 'DataError', 'ValidationError', 'StepError',
-           'GateError', 'RegistryError', 'TrackingError', 'nearest']
+           'KernelDied', 'GateError', 'RegistryError', 'TrackingError', 'nearest']
 
 # %% ../nbs/00_errors.ipynb #3d77a2a3
 import difflib
@@ -51,6 +51,10 @@ class ValidationError(DataError):
 class StepError(MlopsError):
     "A step ran and did not succeed."
     exit_code = 1
+
+
+class KernelDied(StepError):
+    "The process that ran a notebook's cells died."
 
 
 class GateError(MlopsError):

@@ -9,6 +9,7 @@ __all__ = ['KINDS', 'Kind', 'plain', 'to_json', 'kind_of', 'Output', 'Store', 'r
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -181,26 +182,54 @@ class Store:
         suffix = value.suffix if kind.name == "file" else kind.suffix
         try:
             digest = kind.digest(value)
-            path = self.home / "objects" / digest[:2] / f"{digest}{suffix}"
-            if not path.exists():
-                with whole_file(path) as temporary:
-                    kind.write(value, temporary)
+            file, sha256, size = self._keep(suffix, lambda path: kind.write(value, path))
         except (TypeError, ValueError, FileNotFoundError) as error:
             raise DataError(f"`{name}` cannot be kept as {kind.name}: {error}", "save plainer values") from error
         shape = getattr(value, "shape", None)
-        file = path.relative_to(self.home).as_posix()
-        return Output(name, kind.name, digest, file, file_digest(path), path.stat().st_size, shape and tuple(shape))
+        return Output(name, kind.name, digest, file, sha256, size, shape and tuple(shape))
+
+    def keep(
+        self,
+        path: Path,  # A file
+        name: str = "",  # What to call it; its own name when empty
+    ) -> Output:  # The receipt
+        "Keep a file as it is."
+        file, sha256, size = self._keep(path.suffix, lambda temporary: shutil.copyfile(path, temporary))
+        return Output(name or path.name, "file", sha256, file, sha256, size)
+
+    def _keep(self, suffix: str, write: Callable[[Path], None]) -> tuple[str, str, int]:
+        "Write a file and name it by its bytes; a damaged one of that name is replaced."
+        folder = self.home / "objects"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as new:
+            fresh = Path(new) / f"object{suffix}"
+            write(fresh)
+            sha256, size = file_digest(fresh), fresh.stat().st_size
+            file = f"objects/{sha256[:2]}/{sha256}{suffix}"
+            with whole_file(self.home / file) as temporary:
+                fresh.replace(temporary)
+        return file, sha256, size
+
+    def state(
+        self,
+        output: Output,  # A receipt
+    ) -> str:  # "whole", "missing" or "damaged"
+        "Hold a kept file against its receipt."
+        path = self.home / output.file
+        if not path.is_file():
+            return "missing"
+        return "whole" if path.stat().st_size == output.size and file_digest(path) == output.sha256 else "damaged"
 
     def get(
         self,
         output: Output,  # A receipt
     ) -> object:  # The object, equal to what was put
         "Read an object back; raise `DataError` when it is gone or damaged."
-        path, name = self.home / output.file, f"`{output.name}` ({output.digest[:12]})"
-        if not path.is_file():
+        path, name, state = self.home / output.file, f"`{output.name}` ({output.digest[:12]})", self.state(output)
+        if state == "missing":
             raise DataError(f"{name} is not in the store at {self.home}", "run its step again")
-        if file_digest(path) != output.sha256:
-            raise DataError(f"{name}: {path} was changed after it was written", "delete it and run its step again")
+        if state == "damaged":
+            raise DataError(f"{name}: {path} was changed after it was written", "run its step again")
         return next(kind for kind in KINDS if kind.name == output.kind).read(path)
 
 # %% ../../nbs/run/10_store.ipynb #a5aa94b0
