@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..config import settings, write_whole
 from ..errors import DataError, NotebookError
+from .secrets import known_secrets, mask
 from .store import Output, plain, to_json, to_output
 
 # %% ../../nbs/run/20_manifest.ipynb #70337a67
@@ -84,7 +85,7 @@ def record(
 ) -> None:
     "Append one event to the journal of a step."
     folder.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"event": event, **facts}, default=str) + "\n"
+    line = mask(json.dumps({"event": event, **facts}, default=str), known_secrets()) + "\n"
     descriptor = os.open(folder / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         os.write(descriptor, line.encode())

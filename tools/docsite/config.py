@@ -22,6 +22,7 @@ SECTIONS = {  # what the path of a notebook looks like -> where in the sidebar i
     "operate/*": "Operating",
     "lab/*": "JupyterLab",
     "[0-9][0-9]_*.ipynb": "What you call",
+    "commands/*": "The commands",
     "pipelines/heart/*": "The heart pipeline",
 }
 
