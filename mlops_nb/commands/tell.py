@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['SIGNS', 'figures', 'run_table', 'step_row', 'Progress', 'console', 'table', 'show_notes', 'self_name', 'run_json']
 
-# %% ../../nbs/commands/00_tell.ipynb #3bcc9020
+# %% ../../nbs/commands/00_tell.ipynb #a4ffbacf
 import os
+import re
 import sys
 
-# %% ../../nbs/commands/00_tell.ipynb #17761bc1
+# %% ../../nbs/commands/00_tell.ipynb #b8cbfbd0
 SIGNS = {
     "FINISHED": ("✓", "green"),
     "FAILED": ("✗", "red"),
@@ -48,7 +49,7 @@ def run_table(
         table.add_row(f"[{color}]{sign}[/]", row["step"], f"[{color}]{status}[/]", seconds, figures(row["metrics"]))
     return table
 
-# %% ../../nbs/commands/00_tell.ipynb #6b948ad5
+# %% ../../nbs/commands/00_tell.ipynb #b1782e9f
 def step_row(
     step: str,  # Its name
     manifest=None,  # Its `Manifest`; None for a step that did not start
@@ -59,7 +60,7 @@ def step_row(
     status = "CACHED" if manifest.cached else manifest.status
     return {"step": step, "status": status, "seconds": manifest.seconds, "metrics": manifest.metrics}
 
-# %% ../../nbs/commands/00_tell.ipynb #b346895d
+# %% ../../nbs/commands/00_tell.ipynb #d9b06cdf
 class Progress:
     "Shows a run: a live table in a terminal, a line a step elsewhere, nothing when `quiet`."
 
@@ -139,7 +140,7 @@ class Progress:
                 row["seconds"] = self.clock() - self.begun[step]
         return run_table(list(self.rows.values()))
 
-# %% ../../nbs/commands/00_tell.ipynb #d439d043
+# %% ../../nbs/commands/00_tell.ipynb #7a204bcd
 def console(
     to_stderr: bool = False,  # Where to write
 ):  # A rich Console
@@ -167,12 +168,15 @@ def show_notes(
     screen,  # A rich Console
     manifests: list,  # Of the steps
 ) -> None:
-    "What the notebooks have to say."
-    from rich.markdown import Markdown
+    "What the notebooks have to say: as Markdown in a terminal, as plain lines elsewhere."
+    for note in (note for manifest in manifests for note in manifest.notes):
+        if screen.is_terminal:
+            from rich.markdown import Markdown
 
-    for manifest in manifests:
-        for note in manifest.notes:
             screen.print("", Markdown(note))
+        else:
+            plain = re.sub(r"^```\w*\n?|\*\*", "", note, flags=re.M)
+            screen.print(f"\n{plain.rstrip()}", markup=False, soft_wrap=True)
 
 
 def self_name() -> str:  # Such as mlops-nb

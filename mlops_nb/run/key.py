@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['named_files', 'step_parts', 'key_of', 'explain']
 
-# %% ../../nbs/run/32_key.ipynb #7522c8fc
+# %% ../../nbs/run/32_key.ipynb #f17b4452
 import ast
 import hashlib
 import json
@@ -21,7 +21,7 @@ from .parameters import to_plain
 from .provenance import environment
 from .store import Output
 
-# %% ../../nbs/run/32_key.ipynb #cc5b5871
+# %% ../../nbs/run/32_key.ipynb #7cf9c910
 def _texts(value: object) -> Iterable[str]:
     "Every text in a value."
     if isinstance(value, str):
@@ -53,7 +53,7 @@ def named_files(
 def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
-# %% ../../nbs/run/32_key.ipynb #ca56cd57
+# %% ../../nbs/run/32_key.ipynb #2957ea3b
 def _code_cells(step: Step) -> list[tuple[str, str]]:
     "The code cells of a step, the lines that set parameters left out."
     notebook = read_notebook(step.path)
@@ -106,7 +106,7 @@ def key_of(
     whole = parts | {"code": [cells, code]}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
-# %% ../../nbs/run/32_key.ipynb #9053287a
+# %% ../../nbs/run/32_key.ipynb #2f846d00
 def _pairs(before: dict, after: dict, word: str, short: int | None) -> list[str]:
     "Words for the values that differ."
     said = []

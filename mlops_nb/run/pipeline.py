@@ -19,7 +19,7 @@ from .notebook import Step, read_step, step_name
 from .given import from_environment, read_given, resolve_given
 from .store import Output, Store, newest
 
-# %% ../../nbs/run/60_pipeline.ipynb #d4312db0
+# %% ../../nbs/run/60_pipeline.ipynb #72c9bbe9
 @dataclass(frozen=True)
 class StepSettings:
     "What `pipeline.toml` says about one step."
@@ -169,7 +169,7 @@ def read_pipeline(
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or whole.get("experiment", folder.name)
     return Pipeline(folder.name, folder, order_steps(steps), experiment, whole, each)
 
-# %% ../../nbs/run/60_pipeline.ipynb #a7852ae5
+# %% ../../nbs/run/60_pipeline.ipynb #d0aad187
 def to_mermaid(
     pipeline: Pipeline,  # The steps
 ) -> str:  # A flowchart
@@ -259,9 +259,15 @@ def make_plan(
 
 
 def _check_kernels(steps: list[Step]) -> None:
-    from jupyter_client.kernelspec import KernelSpecManager
+    "Raise `NotebookError` for a kernel that is not installed."
+    from jupyter_core.paths import jupyter_path
 
-    known = KernelSpecManager().find_kernel_specs()
+    places = [Path(p) for p in jupyter_path("kernels")]
     for step in steps:
+        if any((place / step.kernel / "kernel.json").is_file() for place in places):
+            continue
+        from jupyter_client.kernelspec import KernelSpecManager  # slow to load, and knows some more places
+
+        known = KernelSpecManager().find_kernel_specs()
         if step.kernel not in known:
             raise NotebookError(f"{step.path.name} wants the kernel `{step.kernel}`", nearest(step.kernel, known))

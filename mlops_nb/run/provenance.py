@@ -8,11 +8,12 @@ __all__ = ['LARGE', 'SECRETS', 'GitState', 'git_state', 'environment', 'environm
 # %% ../../nbs/run/30_provenance.ipynb #2c18943f
 import os
 import platform
+import re
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import distributions
 from pathlib import Path
 
 from ..config import write_whole
@@ -72,7 +73,11 @@ def git_state(
 @cache
 def environment() -> dict[str, str]:  # Version by name, sorted, with the interpreter under `python`
     "The exact version of every installed package."
-    found = {d.metadata["Name"].lower(): d.version for d in distributions() if d.metadata["Name"]}
+    found = {}
+    for folder in reversed([Path(p or ".") for p in sys.path]):  # what comes first on the path wins
+        for info in folder.glob("*.dist-info") if folder.is_dir() else ():
+            name, _, version = info.stem.partition("-")
+            found[re.sub(r"[-_.]+", "-", name).lower()] = version
     return {"python": platform.python_version()} | dict(sorted(found.items()))
 
 
@@ -82,7 +87,7 @@ def environment_lock() -> str:  # `name==version` a line, sorted; the interprete
     head = f"# Python {packages['python']} on {platform.system()} {platform.machine()}\n"
     return head + "".join(f"{name}=={version}\n" for name, version in packages.items() if name != "python")
 
-# %% ../../nbs/run/30_provenance.ipynb #674b9f64
+# %% ../../nbs/run/30_provenance.ipynb #7df20181
 def keep_provenance(
     root: Path,  # The project
     folder: Path,  # The run's
