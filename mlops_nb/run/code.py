@@ -151,6 +151,14 @@ class _Found:
                 self.reach(name, (s for s in found.symbols.statements if s.runs))
         return self.modules[name] if name else None
 
+    def whole(self, module: str) -> None:
+        "Count all of a module, and all that can be had through it."
+        if module not in self.entire:
+            self.entire.add(module)
+            symbols = self.modules[module].symbols
+            imported = frozenset((name,) for name in symbols.bindings)
+            self.reach(module, (*symbols.statements, Statement("", "", False, imported)))
+
 # %% ../../nbs/run/07_code.ipynb #b5a20430
 class _Reach(_Found):
     "All that a notebook reaches."
@@ -197,14 +205,6 @@ class _Reach(_Found):
             self.use(f"{module}.{name[0]}", name[1:])
         elif not known:
             self.whole(module)
-
-    def whole(self, module: str) -> None:
-        "Count all of a module, and all that can be had through it."
-        if module not in self.entire:
-            self.entire.add(module)
-            symbols = self.modules[module].symbols
-            imported = frozenset((name,) for name in symbols.bindings)
-            self.reach(module, (*symbols.statements, Statement("", "", False, imported)))
 
     def spread(self) -> bool:
         "Count whole what must be for the sake of others; False when there is no more."
