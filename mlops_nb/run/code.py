@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import sysconfig
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
@@ -69,16 +70,15 @@ def _hooked(name: str) -> ModuleSpec | None:
 
 
 @lru_cache(maxsize=4096)
-def _read(path: str, module: str, package: str, modified: int, size: int) -> Symbols:
-    "Read a file once; what is no Python counts by its bytes."
+def _read(path: str, data: bytes, module: str, package: str) -> Symbols:
+    "Read a file, once for each content; what is no Python counts by its bytes."
     try:
         if path.endswith(".ipynb"):
-            cells = (c for c in read_notebook(path)["cells"] if c["cell_type"] == "code")
+            cells = (c for c in read_notebook(path)["cells"] if c.get("cell_type") == "code")
             return read_cells([(f"cell {i}", source(c)) for i, c in enumerate(cells, start=1)])
-        return read_symbols(ast.parse(Path(path).read_bytes()), module, package)
+        return read_symbols(ast.parse(data), module, package)
     except (SyntaxError, ValueError, RecursionError, NotebookError):
-        data = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        return Symbols((Statement(MODULE, data, True),), {}, {})
+        return Symbols((Statement(MODULE, hashlib.sha256(data).hexdigest(), True),), {}, {})
 
 # %% ../../nbs/run/07_code.ipynb #236c3605
 class _Finder:
@@ -119,38 +119,26 @@ class _Finder:
             return None
         label = Path(path).relative_to(self.root).as_posix() if inside else name
         package = name if locations else name.rpartition(".")[0]
-        stat = os.stat(path)
-        return _Module(label, _read(path, name, package, stat.st_mtime_ns, stat.st_size), locations)
+        return _Module(label, _read(path, Path(path).read_bytes(), name, package), locations)
 
 # %% ../../nbs/run/07_code.ipynb #25f2f7a8
-class _Reach:
-    "The statements that a notebook reaches, and the imported names by which it came there."
+class _Found:
+    "The files that were met, and what counts of each."
 
     def __init__(self, finder: _Finder, notebook: Symbols):
         self.finder, self.modules = finder, {"": _Module("", notebook)}
-        self.statements: dict[str, set[Statement]] = {"": set()}
-        self.imported: dict[str, set[str]] = {"": set()}
-        self.todo, self.used, self.entire = [], set(), set()
+        self.statements: dict[str, set[Statement]] = {"": set()}  # By module: the statements that count
+        self.imported: dict[str, set[str]] = {"": set()}  # By module: the imported names that were followed
+        self.todo: list[tuple[str, Statement]] = []  # Statements from which nobody went on yet
+        self.used: set[tuple[str, Name]] = set()  # Names of modules that were followed already
+        self.entire: set[str] = set()  # Modules that count as a whole
         self.reach("", notebook.statements)
-        while self.todo or self.spread():
-            self.step(*self.todo.pop())
 
-    def reach(self, module: str, statements: tuple[Statement, ...]) -> None:
+    def reach(self, module: str, statements: Iterable[Statement]) -> None:
+        "Let statements of a module count."
         fresh = [s for s in statements if s not in self.statements[module]]
         self.statements[module].update(fresh)
         self.todo.extend((module, statement) for statement in fresh)
-
-    def step(self, module: str, statement: Statement) -> None:
-        "Go on from one statement."
-        for origin, name in statement.imports:
-            if name == EVERYTHING:
-                self.use(origin, ())
-            elif (found := self.load(origin)) and name and name not in found.symbols.names:
-                self.load(f"{origin}.{name}")
-        for name in statement.mentions:
-            self.mention(module, name)
-        if statement.dynamic:
-            self.whole(module)
 
     def load(self, name: str) -> _Module | None:
         "A module of the project, as an import brings it in: with the packages around it, and what acts in it."
@@ -160,8 +148,40 @@ class _Reach:
             found = self.finder.find(name, package) if package or not above else None
             self.modules[name], self.statements[name], self.imported[name] = found, set(), set()
             if found:
-                self.reach(name, tuple(s for s in found.symbols.statements if s.runs))
+                self.reach(name, (s for s in found.symbols.statements if s.runs))
         return self.modules[name] if name else None
+
+    def whole(self, module: str) -> None:
+        "Count all of a module, and all that can be had through it."
+        if module not in self.entire:
+            self.entire.add(module)
+            symbols = self.modules[module].symbols
+            imported = frozenset((name,) for name in symbols.bindings)
+            self.reach(module, (*symbols.statements, Statement("", "", False, imported)))
+
+# %% ../../nbs/run/07_code.ipynb #b5a20430
+class _Reach(_Found):
+    "All that a notebook reaches."
+
+    def follow(self) -> None:
+        "Go on until nothing new turns up."
+        while self.todo or self.spread():
+            self.step(*self.todo.pop())
+
+    def step(self, module: str, statement: Statement) -> None:
+        "Go on from one statement."
+        for origin, name in statement.imports:
+            if name == EVERYTHING:
+                self.use(origin, ())
+                continue
+            found = self.load(origin)
+            known = not found or not name or name in found.symbols.names
+            if not known and not self.load(f"{origin}.{name}"):
+                self.whole(origin)  # it makes names as they are asked for
+        for name in statement.mentions:
+            self.mention(module, name)
+        if statement.dynamic:
+            self.whole(module)
 
     def mention(self, module: str, name: Name) -> bool:
         "Follow a dotted name as a module sees it; False when the text of the module does not define it."
@@ -186,15 +206,6 @@ class _Reach:
         elif not known:
             self.whole(module)
 
-    def whole(self, module: str) -> None:
-        "Count all of a module, and all that can be had through it."
-        if module not in self.entire:
-            self.entire.add(module)
-            symbols = self.modules[module].symbols
-            self.reach(module, symbols.statements)
-            for name in symbols.bindings:
-                self.mention(module, (name,))
-
     def spread(self) -> bool:
         "Count whole what must be for the sake of others; False when there is no more."
         known = {name for name, module in self.modules.items() if module}
@@ -213,6 +224,7 @@ def code_parts(
     "Digest all project code that a notebook depends on, part by part; raise `NotebookError` for a broken cell."
     notebook = read_cells(cells)
     reach = _Reach(_Finder(Path(folder), Path(root or folder), notebook), notebook)
+    reach.follow()
     found: dict[str, set[str]] = {}
     for name, module in reach.modules.items():
         if not (name and module):
@@ -233,7 +245,7 @@ def code_parts(
 # %% ../../nbs/run/07_code.ipynb #0368860b
 def _cells(parts: dict[str, str]) -> list[str]:
     "The places of the cells, in the order of their numbers."
-    natural = lambda place: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", place)]  # noqa: E731
+    natural = lambda place: [int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", place)]  # noqa: E731
     return sorted((place for place in parts if ": " not in place), key=natural)
 
 
@@ -242,7 +254,7 @@ def code_digest(
 ) -> str:  # 64 hexadecimal characters
     "One digest of all parts, in which the order of the cells counts and their numbers do not."
     cells = _cells(parts)
-    rest = sorted((place, digest) for place, digest in parts.items() if place not in cells)
+    rest = sorted((place, parts[place]) for place in parts.keys() - cells)
     return hashlib.sha256(json.dumps([[parts[c] for c in cells], rest]).encode()).hexdigest()
 
 

@@ -47,9 +47,8 @@ class Symbols:
     folders: frozenset[str] = frozenset()  # Texts in calls such as `sys.path.append("../lib")`
 
 # %% ../../nbs/run/05_symbols.ipynb #96335639
-TOP, CLASS, FUNCTION = range(3)
-DYNAMIC = {"globals": 0, "locals": 0, "vars": 1, "eval": 2, "exec": 2}  # harmless with so many arguments
-IMPORTERS = {"import_module", "__import__", "run_module"}
+TOP, CLASS, FUNCTION = range(3)  # how deep a line stands
+DYNAMIC = {"globals": 0, "locals": 0, "vars": 1, "eval": 2, "exec": 2}  # safe with so many arguments; 0: never
 
 
 def _chain(node: ast.AST) -> Name:
@@ -109,6 +108,9 @@ class _Names(ast.NodeVisitor):
             self.define(node.id)
 
 # %% ../../nbs/run/05_symbols.ipynb #ccc13cc0
+IMPORTERS = {"import_module", "__import__", "run_module"}
+
+
 class _Calls(_Names):
     "The calls that run on import, and those that hide a name."
 
@@ -117,9 +119,10 @@ class _Calls(_Names):
         on_literal = isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Constant)
         if self.depth < FUNCTION and not on_literal:
             self.calls.add(name)
-        if name[-1:] and name[-1] in IMPORTERS and node.args and isinstance(node.args[0], ast.Constant):
-            module = str(node.args[0].value)
-            self.imports.add((self.absolute(module.lstrip("."), len(module) - len(module.lstrip("."))), EVERYTHING))
+        first = next(iter([*node.args, *(keyword.value for keyword in node.keywords)]), None)
+        if name and name[-1] in IMPORTERS and isinstance(first, ast.Constant):
+            module = str(first.value).lstrip(".")
+            self.imports.add((self.absolute(module, len(str(first.value)) - len(module)), EVERYTHING))
         if name[:2] == ("sys", "path"):
             self.folders |= {n.value for n in ast.walk(node) if isinstance(getattr(n, "value", None), str)}
         if len(name) == 1 and 0 < DYNAMIC.get(name[0], 0) <= given:
@@ -131,7 +134,7 @@ class _Calls(_Names):
         name = _chain(node)
         self.changes(node)
         self.registers |= node.attr == "__subclasses__"
-        self.dynamic |= name[:2] == ("sys", "modules")
+        self.dynamic |= name[:2] == ("sys", "modules") or name[:1] == ("builtins",)
         if name:
             self.mentions.add(name)
         else:

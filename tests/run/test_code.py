@@ -1,5 +1,6 @@
 """Which edits of a project change the code that a notebook depends on, and what they are called."""
 
+import json
 import os
 import subprocess
 import sys
@@ -205,6 +206,64 @@ def test_edit_of_a_file(project, cells, name, old, new, said):
     after = parts(project, *cells)
     assert explain(before, after) == said
     assert (code_digest(before) == code_digest(after)) == (not said)
+
+
+# fmt: off
+HEAD = "def f(): return 1\n"
+NOTEBOOK = json.dumps({"cells": [{"cell_type": "code", "source": "import u\nu.f(1)"}]})
+CORNERS = {
+    # what counts although it is easily missed: files (the last is edited: 1 becomes 2), cells, the place
+    "handed on by a package": ({"p/__init__.py": "from .x import f as z", "p/x.py": HEAD},
+        "from p import z\nz()", "p/x.py: f"),
+    "handed on by a star": ({"p/__init__.py": "from .x import *", "p/x.py": HEAD}, "import p\np.f()", "p/x.py: f"),
+    "a module of a package": ({"p/__init__.py": "from . import x", "p/x.py": HEAD}, "import p\np.x.f()", "p/x.py: f"),
+    "a module named like its function": ({"p/__init__.py": "from .f import f", "p/f.py": HEAD},
+        "import p\np.f()", "p/f.py: f"),
+    "two packages up": ({"p/__init__.py": "", "p/q/__init__.py": "",
+        "p/q/r.py": "from ..s import f\ndef g(): return f()",
+        "p/s.py": HEAD}, "from p.q import r\nr.g()", "p/s.py: f"),
+    "a star of modules": ({"p/__init__.py": "__all__ = ['s']", "p/s.py": HEAD}, "from p import *\ns.f()", "p/s.py: f"),
+    "a module that came with a star": ({"m.py": "import u", "u.py": HEAD}, "from m import *\nu.f()", "u.py: f"),
+    "a module imported for its effect": ({"p/__init__.py": "", "p/x.py": "print(1)"},
+        "from p import x", "p/x.py: <module>"),
+    "a function put into another module": ({"m.py": "def f(): ...", "n.py": "import m\nm.f = lambda: 1"},
+        "import m, n\nm.f()",
+        "n.py: <module>"),
+    "a table of functions": ({"m.py": HEAD + "T = {'f': f}\ndef run(n): return T[n]()"},
+        "import m\nm.run('f')", "m.py: f"),
+    "a variant for a type": ({"m.py": "from functools import singledispatch\n@singledispatch\ndef f(x): ...\n"
+        "@f.register\ndef _(x: int): return 1"}, "from m import f\nf(0)", "m.py: _"),
+    "a class that its metaclass counts": ({"m.py": "class M(type): ...\nclass B(metaclass=M): ...\nclass C(B): x = 1\n"
+        "def f(): return M"}, "import m\nm.f()", "m.py: C"),
+    "a subclass in another file": ({"b.py": "class B:\n    def __init_subclass__(cls): ALL.append(cls)\nALL = []",
+        "n.py": "from b import B\nclass C(B): x = 1"}, "import b, n\nb.ALL", "n.py: C"),
+    "a definition under a condition": ({"m.py": "if True:\n    def f(): return 1"},
+        "import m\nm.f()", "m.py: <module>"),
+    "a module's own __getattr__": ({"m.py": HEAD + "def __getattr__(name): return f"}, "from m import g", "m.py: f"),
+    "an import that a function makes global": (
+        {"m.py": "def init():\n    global h\n    import u as h\ndef g(): return h.f()",
+        "u.py": HEAD}, "import m\nm.init(), m.g()", "u.py: f"),
+    "a module that asks itself": ({"m.py": HEAD + "import sys\ndef g(n): return getattr(sys.modules[__name__], n)"},
+        "from m import g\ng(1)", "m.py: f"),
+    "text that is evaluated": ({"m.py": HEAD}, "import m\neval('m.f()')", "m.py: f"),
+    "help on a function": ({"m.py": HEAD}, "import m\nm.f?", "m.py: f"),
+    "a notebook that is run": ({"u.py": HEAD, "n.ipynb": NOTEBOOK}, "%run n.ipynb", "n.ipynb: cell 1"),
+    "what such a notebook uses": ({"n.ipynb": NOTEBOOK, "u.py": HEAD}, "%run n.ipynb", "u.py: f"),
+    "what a script finds beside it": ({"tools/s.py": "import u\nu.f()", "tools/u.py": HEAD},
+        "!python tools/s.py", "tools/u.py: f"),
+    "a file in an unknown encoding": ({"m.py": "# coding: none\nx = 1"}, "import m", "m.py: <module>"),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize(("files", "cell", "place"), CORNERS.values(), ids=CORNERS)
+def test_what_is_easily_missed_counts(tmp_path, files, cell, place):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    before = parts(tmp_path, cell)
+    edit(tmp_path / name, "1", "2")
+    assert explain(before, parts(tmp_path, cell)) == [place]
 
 
 @pytest.mark.parametrize(
