@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['named_files', 'step_parts', 'key_of', 'explain']
 
-# %% ../../nbs/run/32_key.ipynb #f17b4452
+# %% ../../nbs/run/32_key.ipynb #6914c051
 import ast
 import hashlib
 import json
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..config import file_digest, settings
-from .code import code_parts
+from .code import code_digest, code_parts
 from .code import explain as explain_code
 from .notebook import Step, parameters_cell
 from .cells import parse_cell, read_notebook, source
@@ -21,7 +21,7 @@ from .parameters import to_plain
 from .provenance import environment
 from .store import Output
 
-# %% ../../nbs/run/32_key.ipynb #7cf9c910
+# %% ../../nbs/run/32_key.ipynb #ba6ffefd
 def _texts(value: object) -> Iterable[str]:
     "Every text in a value."
     if isinstance(value, str):
@@ -53,7 +53,7 @@ def named_files(
 def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
-# %% ../../nbs/run/32_key.ipynb #2957ea3b
+# %% ../../nbs/run/32_key.ipynb #ae33aa7c
 def _code_cells(step: Step) -> list[tuple[str, str]]:
     "The code cells of a step, the lines that set parameters left out."
     notebook = read_notebook(step.path)
@@ -101,12 +101,10 @@ def key_of(
     parts: dict[str, dict[str, str]],  # As `step_parts` gathers them
 ) -> str:  # 64 hexadecimal characters
     "The digest of all parts; where in a notebook a cell stands does not count, the order of the cells does."
-    code = sorted((k, v) for k, v in parts["code"].items() if not k.startswith("cell "))
-    cells = [v for k, v in parts["code"].items() if k.startswith("cell ")]
-    whole = parts | {"code": [cells, code]}
+    whole = parts | {"code": code_digest(parts["code"])}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
-# %% ../../nbs/run/32_key.ipynb #2f846d00
+# %% ../../nbs/run/32_key.ipynb #a4eec7be
 def _pairs(before: dict, after: dict, word: str, short: int | None) -> list[str]:
     "Words for the values that differ."
     said = []
