@@ -39,7 +39,8 @@ def save(
 ) -> Output:  # The receipt: kind, shape, digest
     "Keep an output of this step; raise `DataError` when it cannot be kept."
     here = context()
-    if known_secrets() and kind_of(value, name).name == "json" and mask(to_json(value), known_secrets()) != to_json(value):
+    text = to_json(value) if known_secrets() and kind_of(value, name).name == "json" else ""
+    if mask(text, known_secrets()) != text:
         raise DataError(f"`{name}` holds a secret", "save what depends on it, or its reference, and not its value")
     store = Store(here.home)
     output = store.put(name, value)
@@ -129,12 +130,12 @@ def attach(
     elif isinstance(content, bytes):
         write_whole(path, content)
     else:
-        text = content if isinstance(content, str) else content.to_csv() if hasattr(content, "to_csv") else to_json(content)
-        write_whole(path, mask(text, known_secrets()))
+        write = content.to_csv if hasattr(content, "to_csv") else lambda: to_json(content)
+        write_whole(path, mask(content if isinstance(content, str) else write(), known_secrets()))
     _tell("attach", name=name)
     return path
 
-# %% ../nbs/10_step.ipynb #7d8eb13b
+# %% ../nbs/10_step.ipynb #37d8fcd8
 def secret(
     reference: str,  # Such as secret://env/DB_PASSWORD or secret://file/token.txt
 ):  # A pydantic `SecretStr`; its `get_secret_value()` is the value

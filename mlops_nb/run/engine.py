@@ -268,7 +268,7 @@ def finish_step(
             remember(Store(context.home), context.pipeline, output, context.step, context.run)
     return manifest
 
-# %% ../../nbs/run/50_engine.ipynb #ed16bbf8
+# %% ../../nbs/run/50_engine.ipynb #77d55935
 def is_python(
     nb,  # A notebook
 ) -> bool:  # True as well when it does not say
