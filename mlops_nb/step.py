@@ -13,8 +13,10 @@ from pathlib import Path
 
 from .config import whole_file, write_whole
 from .errors import DataError, NotebookError
+from .run.cells import read_notebook, source
 from .run.manifest import Context, read_context, record
-from .run.notebook import parameters_cell, read_notebook, read_parameters, read_wiring, source
+from .run.notebook import parameters_cell, read_wiring
+from .run.parameters import read_parameters
 from .run.store import Output, Store, newest, remember, to_json
 
 # %% ../nbs/10_step.ipynb #56a5ca24

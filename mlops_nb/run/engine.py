@@ -134,7 +134,9 @@ def lone_job(
     "Prepare a notebook that papermill runs by itself, outside any pipeline."
     from mlops_nb.config import settings
     from mlops_nb.run.manifest import Context, pipeline_key
-    from mlops_nb.run.notebook import parameters_cell, read_parameters, read_wiring, source, step_name
+    from mlops_nb.run.cells import source
+    from mlops_nb.run.notebook import parameters_cell, read_wiring, step_name
+    from mlops_nb.run.parameters import read_parameters
     from mlops_nb.run.store import Store, newest
     from mlops_nb.run.track import Tracker, start_run
 
