@@ -114,7 +114,7 @@ def file_digest(
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
-# %% ../nbs/01_config.ipynb #589d905b
+# %% ../nbs/01_config.ipynb #cfa3d101
 class Lock:
     "A lock between processes; the operating system lets go of it when its owner dies."
 

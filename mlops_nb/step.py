@@ -15,8 +15,7 @@ from .config import whole_file, write_whole
 from .errors import DataError, NotebookError
 from .run.cells import read_notebook, source
 from .run.manifest import Context, read_context, record
-from .run.notebook import parameters_cell, read_wiring
-from .run.parameters import read_parameters
+from .run.notebook import declared_parameters, read_wiring
 from .run.secrets import known_secrets, mask, resolve
 from .run.store import Output, Store, kind_of, newest, remember, to_json
 
@@ -135,7 +134,7 @@ def attach(
     _tell("attach", name=name)
     return path
 
-# %% ../nbs/10_step.ipynb #37d8fcd8
+# %% ../nbs/10_step.ipynb #8d6c36d9
 def secret(
     reference: str,  # Such as secret://env/DB_PASSWORD or secret://file/token.txt
 ):  # A pydantic `SecretStr`; its `get_secret_value()` is the value
@@ -162,8 +161,7 @@ def params() -> dict[str, object]:  # Values by name
     name = os.environ.get("JPY_SESSION_NAME") or os.environ.get("__vsc_ipynb_file__")  # noqa: SIM112
     if not name:
         raise NotebookError("this front end does not say which notebook it runs", "use the parameters by their names")
-    notebook = read_notebook(Path(name).name if not Path(name).exists() else name)
-    index = parameters_cell(notebook)
-    declared = read_parameters(source(notebook["cells"][index])) if index is not None else {}
+    path = Path(name) if Path(name).exists() else Path(Path(name).name)
+    declared = declared_parameters(read_notebook(path), path)
     main = vars(__import__("__main__"))
     return {n: main.get(n, p.default) for n, p in declared.items()}

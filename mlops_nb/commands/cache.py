@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['cache', 'ls', 'gc', 'verify']
 
-# %% ../../nbs/commands/30_cache.ipynb #6c7d3f78
+# %% ../../nbs/commands/30_cache.ipynb #bd5ab7ae
 import json
 
 import click
 
 from .tell import console, self_name, table
 
-# %% ../../nbs/commands/30_cache.ipynb #b9cd562b
+# %% ../../nbs/commands/30_cache.ipynb #4fe7b53f
 def _open():
     "The cache of this project."
     from mlops_nb.config import settings

@@ -6,12 +6,12 @@
 __all__ = ['SIGNS', 'HOLD', 'figures', 'run_table', 'step_row', 'Progress', 'console', 'table', 'show_notes', 'self_name',
            'run_json']
 
-# %% ../../nbs/commands/00_tell.ipynb #bac52a87
+# %% ../../nbs/commands/00_tell.ipynb #2a63a782
 import os
 import re
 import sys
 
-# %% ../../nbs/commands/00_tell.ipynb #fd41dff9
+# %% ../../nbs/commands/00_tell.ipynb #e6515862
 SIGNS = {
     "FINISHED": ("✓", "green"),
     "FAILED": ("✗", "red"),
@@ -50,7 +50,7 @@ def run_table(
         table.add_row(f"[{color}]{sign}[/]", row["step"], f"[{color}]{status}[/]", seconds, figures(row["metrics"]))
     return table
 
-# %% ../../nbs/commands/00_tell.ipynb #2e73905d
+# %% ../../nbs/commands/00_tell.ipynb #75baf620
 def step_row(
     step: str,  # Its name
     manifest=None,  # Its `Manifest`; None for a step that did not start
@@ -61,7 +61,7 @@ def step_row(
     status = "CACHED" if manifest.cached else manifest.status
     return {"step": step, "status": status, "seconds": manifest.seconds, "metrics": manifest.metrics}
 
-# %% ../../nbs/commands/00_tell.ipynb #6212c408
+# %% ../../nbs/commands/00_tell.ipynb #4d0ea00f
 HOLD = """
 {step}: cell {cell} failed, and its kernel is alive. Attach to it:
   jupyter console --existing {connection}
@@ -144,7 +144,7 @@ class Progress:
                 row["seconds"] = self.clock() - self.begun[step]
         return run_table(list(self.rows.values()))
 
-# %% ../../nbs/commands/00_tell.ipynb #5501a3a6
+# %% ../../nbs/commands/00_tell.ipynb #2113de64
 def console(
     to_stderr: bool = False,  # Where to write
 ):  # A rich Console

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Task', 'make_task', 'reasons', 'Forecast', 'foresee', 'open_cache']
 
-# %% ../../nbs/run/65_forecast.ipynb #683e27a0
+# %% ../../nbs/run/65_forecast.ipynb #3a9a436f
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from .key import explain, key_of, step_parts
 from .pipeline import Pipeline, Planned
 from .store import Output, Store
 
-# %% ../../nbs/run/65_forecast.ipynb #4fccff3b
+# %% ../../nbs/run/65_forecast.ipynb #6bb77ebf
 @dataclass
 class Task:
     "A step of a run, from the moment on when all that it loads is known."
@@ -59,7 +59,7 @@ def reasons(
         return ["cache = false"]
     return said or ["its results are no longer in the cache"]
 
-# %% ../../nbs/run/65_forecast.ipynb #fbbb7393
+# %% ../../nbs/run/65_forecast.ipynb #aab15738
 @dataclass(frozen=True)
 class Forecast:
     "What would become of a step if the pipeline ran now."

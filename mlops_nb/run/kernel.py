@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['private_transport', 'die_with_parent', 'MemoryWatch', 'oom_kills', 'kernel_died', 'Client']
 
-# %% ../../nbs/run/45_kernel.ipynb #97db3016
+# %% ../../nbs/run/45_kernel.ipynb #2f25726d
 import os
 import signal
 import sys
@@ -33,7 +33,7 @@ def private_transport():  # Yields traitlets' Config for a kernel manager; empty
     with tempfile.TemporaryDirectory(prefix="mlops-nb-") as folder:  # mode 0700
         yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
 
-# %% ../../nbs/run/45_kernel.ipynb #825d3784
+# %% ../../nbs/run/45_kernel.ipynb #030df6d4
 def die_with_parent() -> None:
     "Bind this process to the life of its parent; meant for the moment between fork and exec."
     if sys.platform == "linux":
@@ -41,7 +41,7 @@ def die_with_parent() -> None:
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
-# %% ../../nbs/run/45_kernel.ipynb #d468b2d6
+# %% ../../nbs/run/45_kernel.ipynb #1552f220
 def _high_water(pid: int) -> int:
     "The most memory that a living process has held [bytes]; 0 when nobody can tell."
     try:
@@ -80,7 +80,7 @@ class MemoryWatch:
         self.peak = max(self.peak, _high_water(self.pid))
         return self.peak
 
-# %% ../../nbs/run/45_kernel.ipynb #de64b03b
+# %% ../../nbs/run/45_kernel.ipynb #6bf5e2b0
 def oom_kills() -> int:  # 0 where nobody counts
     "How many processes the system has killed in this control group because memory ran out."
     for file, word in (("memory.events", "oom_kill"), ("memory/memory.oom_control", "oom_kill")):
@@ -113,7 +113,7 @@ def kernel_died(
     return KernelDied(f"the kernel died: its process ended with exit code {code}{held}",
                       "look for os._exit, or native code that exits, in the cell")
 
-# %% ../../nbs/run/45_kernel.ipynb #1b388f3b
+# %% ../../nbs/run/45_kernel.ipynb #55729b73
 class Client(PapermillNotebookClient):
     "papermill's client, which says what a kernel died of, and can leave a failed one alive."
 

@@ -19,7 +19,7 @@ from .notebook import Step, read_step, step_name
 from .given import from_environment, read_given, resolve_given
 from .store import Output, Store, newest
 
-# %% ../../nbs/run/60_pipeline.ipynb #dfc3f26b
+# %% ../../nbs/run/60_pipeline.ipynb #ebaec836
 @dataclass(frozen=True)
 class StepSettings:
     "What `pipeline.toml` says about one step."
@@ -170,7 +170,7 @@ def read_pipeline(
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or whole.get("experiment", folder.name)
     return Pipeline(folder.name, folder, order_steps(steps), experiment, whole, each)
 
-# %% ../../nbs/run/60_pipeline.ipynb #b8f0eb44
+# %% ../../nbs/run/60_pipeline.ipynb #2c43c2ca
 def to_mermaid(
     pipeline: Pipeline,  # The steps
 ) -> str:  # A flowchart

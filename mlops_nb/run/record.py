@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Run', 'step_error', 'write_run', 'read_run', 'list_runs', 'is_alive', 'settle', 'end_record', 'me', 'outbox', 'mark']
 
-# %% ../../nbs/run/36_record.ipynb #fac5cff3
+# %% ../../nbs/run/36_record.ipynb #ab9fdec2
 import json
 import os
 import socket
@@ -19,7 +19,7 @@ from ..errors import ConfigError, DataError, StepError
 from .manifest import Failure, Manifest, now, read_manifest, write_manifest
 from .store import plain
 
-# %% ../../nbs/run/36_record.ipynb #2c65ec6f
+# %% ../../nbs/run/36_record.ipynb #a5e80c6f
 @dataclass(frozen=True)
 class Run:
     "One execution of a pipeline, or of a notebook by itself."
@@ -68,7 +68,7 @@ class Run:
         if error := self.error():
             raise error
 
-# %% ../../nbs/run/36_record.ipynb #dd4daddd
+# %% ../../nbs/run/36_record.ipynb #055fde98
 def step_error(
     manifest: Manifest,  # A step that failed
     folder: Path,  # Its folder
@@ -84,7 +84,7 @@ def step_error(
     what, _, fix = failure.message.partition("\n  fix: ")
     return StepError(f"step `{manifest.step}` stopped in cell {failure.cell}: {what}", fix or f"look at {executed}")
 
-# %% ../../nbs/run/36_record.ipynb #90c18f2a
+# %% ../../nbs/run/36_record.ipynb #ab20947c
 def write_run(
     run: Run,  # As it shall stand
 ) -> Run:  # The same
@@ -132,7 +132,7 @@ def list_runs(
     folders = [p.parent for p in (settings(start).home / "runs").glob("*/run.json")]
     return sorted((settle(_load(folder)) for folder in folders), key=lambda r: r.started, reverse=True)
 
-# %% ../../nbs/run/36_record.ipynb #036e0a8f
+# %% ../../nbs/run/36_record.ipynb #fbcb309a
 def is_alive(
     run: Run,  # Any run
 ) -> bool:  # Whether somebody is running it now
@@ -176,7 +176,7 @@ def me() -> dict:  # pid and host
     "Who runs a run that starts in this process."
     return {"pid": os.getpid(), "host": socket.gethostname()}
 
-# %% ../../nbs/run/36_record.ipynb #d990c4f0
+# %% ../../nbs/run/36_record.ipynb #ad6cae69
 def outbox(
     home: Path,  # The project's store
 ) -> Iterable[str]:  # Ids of runs

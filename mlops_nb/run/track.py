@@ -60,7 +60,7 @@ def _dataset(output: Output, home: Path):
     source = json.dumps({"uri": str(path)})
     return Dataset(output.name, output.digest[:36], "local", source, schema, json.dumps(profile))
 
-# %% ../../nbs/run/40_track.ipynb #2bc4056b
+# %% ../../nbs/run/40_track.ipynb #eba53d49
 class Ledger:
     "What MLflow has of a run already: its ids by record, and the records that are complete."
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Worker']
 
-# %% ../../nbs/run/58_worker.ipynb #44345bcc
+# %% ../../nbs/run/58_worker.ipynb #129786d3
 import json
 import os
 import queue
@@ -27,7 +27,7 @@ from mlops_nb.run.manifest import (
 )
 from .store import plain
 
-# %% ../../nbs/run/58_worker.ipynb #d372614d
+# %% ../../nbs/run/58_worker.ipynb #289fa343
 def _listen(requests: queue.Queue, current: dict) -> None:
     "Take requests until the runner is gone."
     for line in sys.stdin:
@@ -92,7 +92,7 @@ def _serve() -> None:
             trouble = f"{type(error).__name__}: {error}"
         tell("over", trouble=trouble)
 
-# %% ../../nbs/run/58_worker.ipynb #928a87fd
+# %% ../../nbs/run/58_worker.ipynb #a93a2b4a
 class Worker:
     "The runner's end of the line to a process that runs steps."
 
