@@ -63,9 +63,11 @@ def step_row(
 
 # %% ../../nbs/commands/00_tell.ipynb #4d0ea00f
 HOLD = """
-{step}: cell {cell} failed, and its kernel is alive. Attach to it:
-  jupyter console --existing {connection}
-Ctrl-D leaves it alive, quit ends it; so does Ctrl-C here."""
+{step}: cell {cell} failed, and its kernel is alive for {minutes:g} minutes. Look at it from another terminal:
+  jupyter console --existing '{connection}'
+  jupyter lab --ServerApp.allow_external_kernels=True --ServerApp.external_connection_dir='{folder}' '{notebook}'
+In JupyterLab, choose the kernel of the notebook under "Select Kernel"; cell {cell} is at /lab/tree/…#cell-id={id}.
+Ctrl-D in the console leaves it alive, quit ends it; so does Ctrl-C here."""
 
 
 class Progress:
@@ -113,8 +115,8 @@ class Progress:
         self.console.print(f"  {step} failed ({failure}); again in {seconds:g} s", markup=False)
         self.rows[step] = step_row(step)
 
-    def on_hold(self, step, connection, cell):
-        self.console.print(HOLD.format(step=step, cell=cell, connection=connection), markup=False)
+    def on_hold(self, **facts):
+        self.console.print(HOLD.format(**facts), markup=False, soft_wrap=True)
 
     def on_stopping(self):
         self.console.print("stopping: notebooks are saved as far as they came (Ctrl-C again ends it at once)")
@@ -179,7 +181,7 @@ def show_notes(
 
             screen.print("", Markdown(note))
         else:
-            plain = re.sub(r"^```\w*\n?|\*\*", "", note, flags=re.M)
+            plain = re.sub(r"^```\w*\n?|(?<!\*)\*\*(?!\*)", "", note, flags=re.M)
             screen.print(f"\n{plain.rstrip()}", markup=False, soft_wrap=True)
 
 

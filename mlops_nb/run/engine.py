@@ -380,7 +380,7 @@ class MlopsEngine(NBClientEngine):
                 stderr_file=stderr_file, **{"config": transport} | options,
             )  # fmt: skip
             client.hold_for = job.hold_for
-            client.on_hold = lambda connection, cell: job.watch("hold", connection=connection, cell=cell)
+            client.on_hold = lambda **facts: job.watch("hold", notebook=str(nb_man.output_path), **facts)
             try:
                 return client.execute(env=job.environment(), stdout=output, stderr=output, preexec_fn=die_with_parent)
             finally:

@@ -31,7 +31,8 @@ def private_transport():  # Yields traitlets' Config for a kernel manager; empty
         yield Config()
         return
     with tempfile.TemporaryDirectory(prefix="mlops-nb-") as folder:  # mode 0700
-        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
+        places = {"ip": f"{folder}/kernel", "connection_file": f"{folder}/kernel-{os.path.basename(folder)}.json"}
+        yield Config({"KernelManager": {"transport": "ipc", **places}})
 
 # %% ../../nbs/run/45_kernel.ipynb #030df6d4
 def die_with_parent() -> None:
@@ -119,7 +120,7 @@ class Client(PapermillNotebookClient):
 
     peak_memory = 0  # [bytes]
     hold_for = 0.0  # How long a failed kernel is kept [s]
-    on_hold: Callable[[str, int], None] = None  # Called with the connection file and the failed cell's number
+    on_hold: Callable[..., None] = None  # Told where the kernel is, and which cell failed
 
     def papermill_execute_cells(self):
         "Run all cells."
@@ -140,7 +141,9 @@ class Client(PapermillNotebookClient):
         statuses = [c.metadata.papermill["status"] for c in self.nb.cells]
         if "failed" not in statuses:
             return
-        self.on_hold(self.km.connection_file, statuses.index("failed") + 1)
+        cell, connection = statuses.index("failed") + 1, Path(self.km.connection_file)
+        facts = {"connection": str(connection), "folder": str(connection.parent), "cell": cell}
+        self.on_hold(id=self.nb.cells[cell - 1].get("id", ""), minutes=self.hold_for / 60, **facts)
         deadline = time.monotonic() + self.hold_for
         try:
             while time.monotonic() < deadline and provisioner.process and provisioner.process.poll() is None:

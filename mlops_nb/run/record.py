@@ -82,7 +82,8 @@ def step_error(
     if not ours:
         return StepError(f"step `{manifest.step}` failed in {failure}", f"look at {executed}")
     what, _, fix = failure.message.partition("\n  fix: ")
-    return StepError(f"step `{manifest.step}` stopped in cell {failure.cell}: {what}", fix or f"look at {executed}")
+    where = f"stopped in cell {failure.cell}" if failure.cell else "could not be run"
+    return StepError(f"step `{manifest.step}` {where}: {what}", fix or f"look at {executed}")
 
 # %% ../../nbs/run/36_record.ipynb #ab20947c
 def write_run(
