@@ -117,11 +117,13 @@ class StepCache:
         self,
         entry: Entry,  # What was found
         folder: Path,  # The folder of the step in the new run
-        **facts: object,  # Fields of the manifest that belong to the new run: run, tracked, started, seconds
+        **facts: object,  # Fields of the manifest that belong to the new run: run, notebook, started, seconds
     ) -> Manifest:  # As written
         "Lay the results of an entry out as if the step had just run."
+        old, new = (Path(n).stem for n in (entry.manifest.notebook, facts.get("notebook", entry.manifest.notebook)))
         for file in entry.files:
-            with whole_file(folder / file.name) as temporary:
+            name = Path(file.name)
+            with whole_file(folder / (f"{new}{name.suffix}" if name.stem == old else name)) as temporary:
                 shutil.copyfile(self.store.home / file.file, temporary)
         maker = entry.manifest.cached or entry.manifest.run
         manifest = replace(entry.manifest, cached=maker, key=entry.key, **facts)

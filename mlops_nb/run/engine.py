@@ -289,15 +289,16 @@ def type_injected(
     nb,  # The notebook with papermill's injected cell
     declared: dict,  # `Parameter` by name
 ) -> None:
-    "Write the injected cell anew, so that each value has the type that the notebook declares."
-    from mlops_nb.run.parameters import to_code
+    "Write the injected cell anew where a value has a type that papermill does not know."
+    from mlops_nb.run.parameters import to_code, to_plain
 
     given = nb.metadata.get("papermill", {}).get("parameters", {})
     for cell in nb.cells:
         if is_injected(cell) and set(given) <= set(declared):
             values = {n: declared[n].check(v, text=False) for n, v in given.items()}
-            lines = [f"{n} = {to_code(v, declared[n])}" for n, v in values.items()]
-            cell.source = "\n".join(["# Parameters", *lines])
+            if any(type(to_plain(v)) is not type(v) for v in values.values()):
+                lines = [f"{n} = {to_code(v, declared[n])}" for n, v in values.items()]
+                cell.source = "\n".join(["# Parameters", *lines])
 
 # %% ../../nbs/run/50_engine.ipynb #90a4f918
 class MlopsEngine(NBClientEngine):

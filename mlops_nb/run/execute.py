@@ -137,8 +137,9 @@ def _replay(runner: Runner, task: Task) -> bool:
         return False
     seconds = round(time.monotonic() - begun, 3)
     manifest = runner.cache.replay(
-        entry, runner.run.folder / step, run=runner.run.id, tracked="", started=now(), attempt=1, seconds=seconds
-    )
+        entry, runner.run.folder / step, run=runner.run.id, notebook=runner.notebook(task), tracked="", started=now(),
+        attempt=1, seconds=seconds,
+    )  # fmt: skip
     runner.cache.remember(manifest, task.key)
     task.lock.release()
     _succeed(runner, manifest)

@@ -93,7 +93,7 @@ def step_parts(
         "parameters": {k: json.dumps(v, sort_keys=True, ensure_ascii=False) for k, v in values.items()},
         "inputs": {k: v.digest for k, v in inputs.items()},
         "files": {_relative(p, folder): file_digest(p) for p in named_files(texts, folder)},
-        "environment": environment() | {"kernel": step.kernel},
+        "environment": environment() | {"kernel": step.kernel, "step": step.name},
     }
 
 

@@ -1,0 +1,163 @@
+"""Steps side by side, resources, secrets, and a failed kernel that is left alive."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from jupyter_client import BlockingKernelClient
+from projects import VARIABLES
+
+from mlops_nb.run.record import list_runs, read_run
+
+COMMAND = Path(sys.executable).parent / "mlops-nb"
+USE = "from mlops_nb import step"
+SECRET = 'correct/horse "battery" staple'
+
+
+def call(root: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
+    clean = {k: v for k, v in os.environ.items() if k not in VARIABLES}
+    return subprocess.run([COMMAND, *words], cwd=root, capture_output=True, text=True, env=clean | environment)
+
+
+def span(cell: str) -> str:
+    return f"import time\nbegun = time.time()\n{cell}\nstep.log(begun=begun, ended=time.time())"
+
+
+@pytest.mark.parametrize(("toml", "together"), [("", True), ("[resources]\ndb = 1\n", False)])
+def test_independent_steps_run_at_once_unless_a_resource_is_short(root, write, toml, together):
+    folder = root / "pipelines" / "fan"
+    for name in ("one", "two"):
+        write(folder / f"0_{name}.ipynb", USE, span("time.sleep(4)") + f"\nstep.save('{name}', 1)")
+        toml += f"[steps.{name}]\nresources = {{db = 1}}\n" if toml else ""
+    write(folder / "1_sum.ipynb", USE, "step.log(total=step.load('one') + step.load('two'))")
+    (folder / "pipeline.toml").write_text(toml)
+    done = call(root, "run", "fan", "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    one, two, total = list_runs(root)[0].manifests()
+    overlap = min(one.metrics["ended"], two.metrics["ended"]) - max(one.metrics["begun"], two.metrics["begun"])
+    assert (overlap > 0) is together
+    assert total.metrics["total"] == 2
+
+
+def test_jobs_one_runs_one_after_the_other(root, write):
+    folder = root / "pipelines" / "fan"
+    for name in ("one", "two"):
+        write(folder / f"0_{name}.ipynb", USE, span("time.sleep(1)"))
+    assert call(root, "run", "fan", "--jobs", "1").returncode == 0
+    one, two = sorted((m.metrics for m in list_runs(root)[0].manifests()), key=lambda m: m["begun"])
+    assert one["ended"] <= two["begun"]
+
+
+LEAKS = {
+    "printed": "print(password)",
+    "returned": "{'as': [password]}",
+    "in pieces": "import sys\nfor letter in password:\n    print(letter, end='')\n    sys.stdout.flush()",
+    "encoded": "from base64 import b64encode\nfrom urllib.parse import quote\nimport json\n"
+    "print(b64encode(password.encode()).decode(), quote(password), json.dumps(password), repr(password))",
+    "as HTML": "from IPython.display import HTML\nimport html\nHTML(html.escape(password))",
+    "in an exception": "raise ValueError(f'cannot log in with {password}')",
+    "from native code": "import os\nos.write(2, password.encode())",
+    "in a note": "step.note(password)",
+    "as an attachment": "step.attach('said.txt', password)\nstep.attach('said.json', {'it': password})",
+    "as a trial": "step.trial('x', {'password': password}, {'auc': 1})",
+    "as an output": "step.save('password', password)",
+    "in a cell that is killed": "print(password)\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_secret_is_in_no_byte_that_a_run_leaves_behind(root, write, name):
+    declared = "from pydantic import SecretStr\ntoken: SecretStr = 'secret://env/NOBODY'"
+    cells = [USE, "password = step.secret(token).get_secret_value()", LEAKS[name]]
+    write(root / "pipelines" / "leak" / "01_leak.ipynb", *cells, parameters=declared)
+    done = call(root, "run", "leak", "-p", "token=secret://env/DB_PASSWORD", DB_PASSWORD=SECRET)
+    assert done.returncode in (0, 1), done.stderr
+    (run,) = list_runs(root)
+    assert run.manifests()[0].parameters == {"token": "secret://env/DB_PASSWORD"}
+    forms = {
+        SECRET,
+        SECRET.replace('"', '\\"'),
+        quote(SECRET),
+        quote(SECRET, safe=""),
+        b64encode(SECRET.encode()).decode(),
+    }
+    forms = {f.encode() for f in forms} | {SECRET.replace('"', "&quot;").encode()}
+    places = {str(p): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    places |= {"stdout": done.stdout.encode(), "stderr": done.stderr.encode()}
+    assert [p for p, content in places.items() if any(f in content for f in forms)] == []
+    if name in ("printed", "returned", "in pieces", "encoded", "as HTML", "in an exception", "in a note"):
+        assert "***" in (run.folder / "leak" / "01_leak.ipynb").read_text()
+
+
+def test_a_plain_value_for_a_secret_is_refused_and_not_repeated(root, write):
+    declared = "from pydantic import SecretStr\ntoken: SecretStr = 'secret://env/NOBODY'"
+    write(root / "pipelines" / "leak" / "01_leak.ipynb", USE, "1", parameters=declared)
+    done = call(root, "run", "leak", "-p", f"token={SECRET}")
+    assert done.returncode == 2
+    assert "secret://env/" in done.stderr
+    assert SECRET not in done.stdout + done.stderr
+
+
+def test_a_missing_secret_stops_the_step_before_its_kernel_starts(root, write):
+    declared = "from pydantic import SecretStr\ntoken: SecretStr = 'secret://env/NOBODY'"
+    write(root / "pipelines" / "leak" / "01_leak.ipynb", USE, "1", parameters=declared)
+    done = call(root, "run", "leak")
+    assert done.returncode == 1
+    assert "NOBODY" in done.stderr
+    assert list_runs(root)[0].manifests()[0].peak_memory == 0
+
+
+def test_a_failed_kernel_is_kept_for_whoever_debugs_it(root, write):
+    write(root / "pipelines" / "bad" / "01_bad.ipynb", USE, "rows = 462", "rows / 0")
+    clean = {k: v for k, v in os.environ.items() if k not in VARIABLES}
+    command = [COMMAND, "run", "bad", "--debug", "5"]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean)
+    said = ""
+    while "Ctrl-D" not in said:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        said += line
+    connection = re.search(r"--existing '([^']+)'", said)[1]
+    client = BlockingKernelClient(connection_file=connection)
+    client.load_connection_file()
+    client.start_channels()
+    client.wait_for_ready(timeout=30)
+    reply = client.execute("", user_expressions={"rows": "rows"}, reply=True, timeout=30)
+    assert reply["content"]["user_expressions"]["rows"]["data"]["text/plain"] == "462"
+    assert Path(re.search(r"connection_dir='[^']+' '([^']+)'", said)[1]).is_file()
+    client.shutdown()
+    client.stop_channels()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1, stderr
+    assert "ZeroDivisionError" in stderr
+    assert not Path(connection).exists()
+    (run,) = list_runs(root)
+    assert run.manifests()[0].failure.cell == 4
+
+
+def test_ctrl_c_ends_the_wait_beside_a_failed_kernel(root, write):
+    write(root / "pipelines" / "bad" / "01_bad.ipynb", USE, "1 / 0")
+    clean = {k: v for k, v in os.environ.items() if k not in VARIABLES}
+    process = subprocess.Popen(
+        [COMMAND, "run", "bad", "--debug"],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean,
+    )
+    while "Ctrl-D" not in process.stdout.readline():
+        assert process.poll() is None
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert time.monotonic() - begun < 30
+    (run,) = list_runs(root)
+    assert read_run(run.id, root).manifests()[0].failure.error == "ZeroDivisionError"
