@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.terminal_theme import MONOKAI
 
-from mlops_nb.cli import _row, run_table
+from mlops_nb.commands.tell import run_table, step_row
 from mlops_nb.config import write_whole
-from mlops_nb.run.pipeline import list_runs
+from mlops_nb.run.record import list_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,7 +26,7 @@ def main() -> int:
         return 2
     console = Console(record=True, width=116, file=io.StringIO(), force_terminal=True)
     console.print(f"$ mlops-nb run heart\nrun [bold]{run.id[:8]}[/] of {run.pipeline}\n", highlight=False)
-    console.print(run_table([_row(m.step, m) for m in run.manifests()]))
+    console.print(run_table([step_row(m.step, m) for m in run.manifests()]))
     for manifest in run.manifests():
         for note in manifest.notes:
             console.print("", Markdown(note))

@@ -9,7 +9,11 @@ __all__ = ['named_files', 'step_parts', 'key_of', 'explain']
 import ast
 import hashlib
 import json
+import pickletools
+import re
+import zipfile
 from collections.abc import Iterable
+from keyword import iskeyword
 from pathlib import Path
 
 from ..config import file_digest, settings
@@ -71,6 +75,19 @@ def _code_cells(step: Step) -> list[tuple[str, str]]:
     return cells
 
 
+def _pickled_code(inputs: dict[str, Output], folder: Path, root: Path) -> dict[str, str]:
+    "The project code that estimators need where they are loaded, though no cell mentions it."
+    names = set()
+    for output in inputs.values():
+        path = settings(folder).home / output.file
+        if output.kind == "model" and output.size < 20_000_000 and path.exists() and not zipfile.is_zipfile(path):
+            words = (arg for _, arg, _ in pickletools.genops(path.read_bytes()) if isinstance(arg, str))
+            names |= {w for word in words for w in word.split(" ")[:1] if re.fullmatch(r"[A-Za-z_][\w.]*\w", w)}
+    imports = "\n".join(f"import {name}\n{name}" for name in sorted(names) if not any(map(iskeyword, name.split("."))))
+    found = code_parts([("cell 1", imports)], folder, root) if imports else {}
+    return {k: v for k, v in found.items() if not k.startswith("cell ")}
+
+
 def step_parts(
     step: Step,  # The notebook
     parameters: dict[str, object],  # All of its parameters, resolved
@@ -83,7 +100,7 @@ def step_parts(
     values = {k: to_plain(v) for k, v in parameters.items()}
     texts, code = [*_texts(values), *depends], {}
     if step.language == "python":
-        code = code_parts(cells, folder, root)
+        code = _pickled_code(inputs, folder, root) | code_parts(cells, folder, root)
         trees = [parse_cell(text, where) for where, text in cells]
         texts += [n.value for t in trees for n in ast.walk(t) if isinstance(n, ast.Constant) and type(n.value) is str]
     else:

@@ -122,7 +122,8 @@ def test_predictions_name_the_version_that_made_them(first):
 def test_a_second_run_with_the_same_seed_is_equal_to_the_last_bit(first):
     root, _ = first
     before = values(list_runs(root)[-1])
-    again = run_pipeline(read_pipeline(root / "nbs" / "pipelines" / "heart"), {"ingest.source": "sql"})  # the same rows
+    pipeline = read_pipeline(root / "nbs" / "pipelines" / "heart")
+    again = run_pipeline(pipeline, {"ingest.source": "sql"}, cache=False)  # the same rows
     again.raise_if_failed()
     after = values(again)
     differing = {name for name in before if before[name] != after[name]}
@@ -137,6 +138,18 @@ def test_a_second_run_with_the_same_seed_is_equal_to_the_last_bit(first):
     pd.testing.assert_frame_equal(
         old.drop(columns="model_version"), new.drop(columns="model_version"), check_exact=True
     )
+
+
+def test_an_unchanged_run_takes_everything_from_the_cache(first):
+    root, _ = first
+    before = list_runs(root)[0]
+    done = subprocess.run(
+        [COMMAND, "run", "heart", "-p", "ingest.source=sql"], cwd=root, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    again = list_runs(root)[0]
+    assert {m.cached for m in again.manifests()} == {before.id}
+    assert values(again) == values(before)
 
 
 def test_a_model_that_the_gate_refuses_stays_a_challenger(first):
