@@ -197,19 +197,25 @@ def cancel(run):
 @click.argument("pipeline")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option("--graph", is_flag=True, help="Print the graph, as Mermaid.")
-def steps(pipeline, as_json, graph):
+@click.option("--svg", type=click.Path(dir_okay=False), metavar="FILE", help="Draw the graph into a file.")
+def steps(pipeline, as_json, graph, svg):
     """Show what each step of PIPELINE takes and gives.
 
     \b
     Examples:
       mlops-nb steps heart
-      mlops-nb steps heart --graph    paste it into Markdown, between ```mermaid and ```
+      mlops-nb steps heart --graph          paste it into Markdown, between ```mermaid and ```
+      mlops-nb steps heart --svg heart.svg
     """
     from rich.text import Text
 
-    from mlops_nb.run.pipeline import find_pipeline, read_pipeline, to_mermaid
+    from mlops_nb.config import write_whole
+    from mlops_nb.run.graph import to_mermaid, to_svg
+    from mlops_nb.run.pipeline import find_pipeline, read_pipeline
 
     found = read_pipeline(find_pipeline(pipeline))
+    if svg:
+        return click.echo(write_whole(svg, to_svg(found)))
     if graph:
         return click.echo(to_mermaid(found))
     if as_json:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NUMBER', 'KNOWN', 'KNOWN_STEP', 'EMPTY', 'StepSettings', 'read_toml', 'Pipeline', 'find_pipeline', 'order_steps',
-           'read_pipeline', 'to_mermaid', 'Planned', 'gather_given', 'select', 'make_plan']
+           'read_pipeline', 'Planned', 'gather_given', 'select', 'make_plan']
 
 # %% ../../nbs/run/60_pipeline.ipynb #05ac051c
 import os
@@ -169,19 +169,6 @@ def read_pipeline(
     whole, each = read_toml(folder / "pipeline.toml", list(names))
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or whole.get("experiment", folder.name)
     return Pipeline(folder.name, folder, order_steps(steps), experiment, whole, each)
-
-# %% ../../nbs/run/60_pipeline.ipynb #2c43c2ca
-def to_mermaid(
-    pipeline: Pipeline,  # The steps
-) -> str:  # A flowchart
-    "Draw the steps and what they hand to each other."
-    lines = ["flowchart LR"] + [f"  {i}[{s.name}]" for i, s in enumerate(pipeline.steps)]
-    place = {s.name: i for i, s in enumerate(pipeline.steps)}
-    for step in pipeline.steps:
-        for maker in sorted(pipeline.needs(step), key=place.get):
-            names = ", ".join(n for n in step.loads if pipeline.producer(n).name == maker)
-            lines.append(f"  {place[maker]} -->|{names}| {place[step.name]}")
-    return "\n".join(lines)
 
 # %% ../../nbs/run/60_pipeline.ipynb #9a5b980e
 @dataclass(frozen=True)
