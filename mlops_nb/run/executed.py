@@ -52,18 +52,19 @@ class Cell:
 
 
 def _shown(data: dict) -> str:
-    "The forms of one result."
-    parts = []
+    "One result: its plain text, and what stands for its other forms."
+    plain, others = "", []
     for form, content in sorted(data.items()):
         if "widget" in form:
             continue
-        content = "".join(content) if isinstance(content, list) else content
-        if form.startswith("image/") and form != "image/svg+xml":
-            content = f"<{form} {hashlib.sha256(content.encode()).hexdigest()[:12]}>"
-        elif not isinstance(content, str):
-            content = json.dumps(content, sort_keys=True)
-        parts.append(normalise(content))
-    return "\n".join(parts)
+        text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
+        text = "".join(content) if isinstance(content, list) else text
+        text = text if form.startswith("image/") else normalise(text)
+        if form == "text/plain":
+            plain = text
+        else:
+            others.append(f"<{form} {hashlib.sha256(text.encode()).hexdigest()[:12]}>")
+    return "\n".join(filter(None, [plain, *others]))
 
 
 def _outputs(cell: dict) -> Iterator[str]:

@@ -61,6 +61,8 @@ def changed_files(
     patterns: tuple[str, ...] = ("*.py",),  # Which files, as git writes patterns
 ) -> dict[str, str]:  # A unified diff for each file that differs, by its path in the project
     "Compare the code that two runs saw; raise `ConfigError` when it is not to be had."
+    for run in (before, after):
+        _known_commit(run, root)
     top = Path(_git(root, "rev-parse", "--show-toplevel").strip())
     place = root.resolve().relative_to(top.resolve())
     inside = [f":(glob){(place / '**' / pattern).as_posix()}" for pattern in patterns]
