@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Change', 'Section', 'RunDiff', 'compare_values', 'read_lock', 'compare_runs']
 
-# %% ../../nbs/run/80_diff.ipynb #e94cc56b
+# %% ../../nbs/run/80_diff.ipynb #f98028fa
 import math
 import re
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from .record import Run
 from .revision import changed_files
 from .store import Output, Store, to_json
 
-# %% ../../nbs/run/80_diff.ipynb #083a47ac
+# %% ../../nbs/run/80_diff.ipynb #7fbec5a4
 @dataclass(frozen=True)
 class Change:
     "One thing that differs."
@@ -95,7 +95,7 @@ def compare_values(
     changes = tuple(Change(n, before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n))
     return Section(name, changes, len(names) - len(changes), tuple(notes))
 
-# %% ../../nbs/run/80_diff.ipynb #ef753b24
+# %% ../../nbs/run/80_diff.ipynb #e8f82036
 @dataclass(frozen=True)
 class _Side:
     "A run, read."
@@ -111,7 +111,8 @@ class _Side:
 
 def _look(run: Run, cache: StepCache, steps: Iterable[str] | None) -> _Side:
     manifests = {m.step: m for m in run.manifests() if steps is None or m.step in steps}
-    entries = {s: cache.read(m.key)[0] for s, m in manifests.items() if m.key}
+    own = StepCache(Store(run.folder.parents[1]))  # that of the store in which the run lies
+    entries = {s: own.read(m.key)[0] or cache.read(m.key)[0] for s, m in manifests.items() if m.key}
     return _Side(run, manifests, {s: e.parts for s, e in entries.items() if e})
 
 
@@ -137,7 +138,7 @@ def _parameters(old: _Side, new: _Side) -> Section:
             Change(f"{step}.{name}", c.before, c.after) for step, c in found]  # fmt: skip
     return Section("parameters", tuple(merged), section.same)
 
-# %% ../../nbs/run/80_diff.ipynb #256ad28d
+# %% ../../nbs/run/80_diff.ipynb #62c55428
 def _code(old: _Side, new: _Side, root: Path) -> Section:
     changes, same, notes = [], 0, []
     for step in (s for s in new.manifests if s in old.manifests):
@@ -181,7 +182,7 @@ def _files(old: _Side, new: _Side, root: Path) -> dict[str, str]:
     named = {place.split(": ")[0] for side in (old, new) for p in side.parts.values() for place in p["code"]}
     return {n: text for n, text in found.items() if n in named or n == f"{new.run.pipeline}/pipeline.toml"}
 
-# %% ../../nbs/run/80_diff.ipynb #c96e5d96
+# %% ../../nbs/run/80_diff.ipynb #ff3bf09e
 def _data(old: _Side, new: _Side, store: Store) -> Section:
     sides = [_outputs(side) for side in (old, new)]
     changes, same = [], 0
@@ -193,11 +194,19 @@ def _data(old: _Side, new: _Side, store: Store) -> Section:
         lines, facts = explain_output(before, after, store) if before and after else ((), {})
         digests = [output and output.digest for output in (before, after)]
         changes.append(Change(name, *digests, tuple(lines), facts))
-    files = compare_values("", *({f"{step} reads {name}": digest for step, parts in side.parts.items()
-                                  for name, digest in parts["files"].items()} for side in (old, new)))  # fmt: skip
     lost = [s for side in (old, new) for s in side.manifests if s not in side.parts]
+    files = compare_values("", *(_files_read(side, lost) for side in (old, new)))
     notes = [f"{', '.join(dict.fromkeys(lost))}: the cache does not know which files they read"] if lost else []
     return Section("data", (*files.changes, *changes), same + files.same, tuple(notes))
+
+
+def _files_read(side: _Side, without: list[str]) -> dict[str, str]:
+    "The digests of the files that steps read; where a clone lies on a disk does not count."
+    found = {}
+    for step, parts in side.parts.items():
+        for name, digest in parts["files"].items() if step not in without else ():
+            found.setdefault(f"{step} reads {normalise(name)}", set()).add(digest)
+    return {name: " ".join(sorted(digests)) for name, digests in found.items()}
 
 
 def _outputs(side: _Side) -> dict[str, Output]:
@@ -207,7 +216,7 @@ def _outputs(side: _Side) -> dict[str, Output]:
     taken = {f"input {o.name}": o for m in side.manifests.values() for o in m.inputs if o.name not in names}
     return taken | made
 
-# %% ../../nbs/run/80_diff.ipynb #3f92020d
+# %% ../../nbs/run/80_diff.ipynb #f29a24ee
 def read_lock(
     run: Run,  # A run
 ) -> dict[str, str]:  # Version by name, the interpreter under `python`, the machine under `system`
@@ -259,7 +268,7 @@ def _timings(old: _Side, new: _Side) -> Section:
     sides = ({s: seconds(m) for s, m in side.manifests.items()} for side in (old, new))
     return Section("timings", compare_values("", *sides).changes, counts=False)
 
-# %% ../../nbs/run/80_diff.ipynb #000eb337
+# %% ../../nbs/run/80_diff.ipynb #97f19fe6
 def compare_runs(
     before: Run,  # One run
     after: Run,  # Another
