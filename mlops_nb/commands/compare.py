@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['SHOWN', 'diff', 'reproduce']
 
-# %% ../../nbs/commands/40_compare.ipynb #2642b3ac
+# %% ../../nbs/commands/40_compare.ipynb #7a66a04d
 import signal
 
 import click
 
 from .tell import Progress, console, table
 
-# %% ../../nbs/commands/40_compare.ipynb #25a4d899
+# %% ../../nbs/commands/40_compare.ipynb #0de769f8
 SHOWN = 12  # lines of one change that a terminal shows
 
 
-def _show_section(screen, section) -> None:
+def _show_section(screen, section, more: str = "--html") -> None:
     "A section of a `RunDiff`: one line when nothing differs."
     from rich.text import Text
 
@@ -30,7 +30,7 @@ def _show_section(screen, section) -> None:
         for line in change.lines[:SHOWN]:
             screen.print(Text(f"    {line}", style=colors.get(line[:1], "dim")), soft_wrap=True)
         if len(change.lines) > SHOWN:
-            screen.print(Text(f"    … {len(change.lines) - SHOWN} more lines: --html", style="dim"))
+            screen.print(Text(f"    … {len(change.lines) - SHOWN} more lines: {more}", style="dim"))
     for note in section.notes:
         screen.print(Text(f"  {note}", style="yellow"), soft_wrap=True)
 
@@ -101,7 +101,7 @@ def diff(run_a, run_b, step, file, as_json):
             _write_page(screen, file, found)
     click.get_current_context().exit(0 if found.equal else 1)
 
-# %% ../../nbs/commands/40_compare.ipynb #5b42648f
+# %% ../../nbs/commands/40_compare.ipynb #f44896b3
 def _show_reproduction(screen, made) -> None:
     from rich.text import Text
 
@@ -113,7 +113,7 @@ def _show_reproduction(screen, made) -> None:
     screen.print("", shown, "")
     section = made.diff.section("outputs of cells")
     if section.changes:
-        _show_section(screen, section)
+        _show_section(screen, section, "--json")
     for change in made.diff.section("steps").changes:
         screen.print(Text(f"step {change}", style="red"), soft_wrap=True)
     for note in made.notes:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIMIT', 'TableChange', 'find_key', 'compare_tables', 'explain_output']
 
-# %% ../../nbs/run/78_contents.ipynb #7e98a91e
+# %% ../../nbs/run/78_contents.ipynb #9fc2200a
 import re
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ from ..errors import DataError
 from .executed import unified
 from .store import Output, Store, to_json
 
-# %% ../../nbs/run/78_contents.ipynb #ef750ed6
+# %% ../../nbs/run/78_contents.ipynb #70ab2abd
 LIMIT = 1_000_000  # rows of a table; of larger ones a part is compared
 
 
@@ -61,7 +61,7 @@ def find_key(
     names = sorted(shared, key=lambda n: not re.search(r"(^|_)(id|key|index)$", str(n).lower()))
     return next((name for name in names if fits(name)), "")
 
-# %% ../../nbs/run/78_contents.ipynb #07abec18
+# %% ../../nbs/run/78_contents.ipynb #7053c616
 def _labelled(df):
     "The table with its row labels as a column, unless they only count."
     import pandas as pd
@@ -132,13 +132,13 @@ def _by_key(old, new, key: str, shared: list[str]) -> dict:
         differs = _differing(a[name], b[name])
         if differs.any():
             changed |= differs
-            columns[name] = int(differs.sum())
+            columns[str(name)] = int(differs.sum())
             i = int(differs.argmax())
             examples.append(f"{key} {common[i]}: {name} {a[name].iloc[i]} → {b[name].iloc[i]}")
     return {"added": len(new) - len(common), "removed": len(old) - len(common), "changed": int(changed.sum()),
             "columns": columns, "examples": tuple(examples[:5])}  # fmt: skip
 
-# %% ../../nbs/run/78_contents.ipynb #ad8bb8a0
+# %% ../../nbs/run/78_contents.ipynb #0db9010f
 def _array_lines(before, after) -> list[str]:
     import numpy as np
 

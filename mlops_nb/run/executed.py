@@ -25,7 +25,7 @@ RULES = tuple((re.compile(pattern, re.M), instead) for pattern, instead in (
     (r"\b0x[0-9a-fA-F]{6,}\b", "<address>"),
     (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\bm-[0-9a-f]{32}\b|\b[0-9a-f]{32}\b", "<id>"),
     (r"\bT_[0-9a-f]{5}(?=\b|_)|\bsk-container-id-\d+", "<id>"),  # in pages that pandas and scikit-learn make
-    (r"(?:\d{4}[-/]\d\d[-/]\d\d[T ])?\b\d\d?:\d\d:\d\d(?:[.,]\d+)?(?:Z\b|[+-]\d\d:?\d\d\b)?", "<time>"),
+    (r"(?:\b\d{4}[-/]\d\d[-/]\d\d[T ]|\b)\d\d?:\d\d:\d\d(?:[.,]\d+)?(?:Z\b|[+-]\d\d:?\d\d\b)?", "<time>"),
     (r"\b\d+(?:\.\d+)?(?:e[+-]?\d+)? ?(?:ns|[µμu]s|ms|s|sec|secs|seconds?|min|minutes?)\b", "<duration>"),
     (r"(?<![\w./:<])(?:~|[A-Za-z]:)?(?:/[\w.+@#%, -]*[\w.+@#%,-])+/", "…/"),  # where a folder is
     (r"\b(?:tmp|ipykernel_)[a-z0-9_]{4,10}\b", "<temporary>"),

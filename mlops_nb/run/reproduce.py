@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['build_environment', 'Row', 'Reproduction', 'reproduce']
 
-# %% ../../nbs/run/85_reproduce.ipynb #60203a68
+# %% ../../nbs/run/85_reproduce.ipynb #fd891b37
 import json
 import os
 import re
@@ -37,7 +37,7 @@ from .record import Run, is_alive
 from .revision import check_out
 from .store import Store, plain, remember
 
-# %% ../../nbs/run/85_reproduce.ipynb #33de51f3
+# %% ../../nbs/run/85_reproduce.ipynb #3a0a9cb9
 def _make_home(where: Settings, folder: Path, run: Run, taken: set[str]) -> Path:
     "A store that shares the project's contents, in which the run's inputs are the newest outputs."
     home = folder / "home"
@@ -70,7 +70,7 @@ def _variables(where: Settings, folder: Path, run: Run, paths: list[str]) -> dic
         "MLFLOW_REGISTRY_URI": f"sqlite:///{folder / 'registry.db'}",
     }  # fmt: skip
 
-# %% ../../nbs/run/85_reproduce.ipynb #6ec4f53b
+# %% ../../nbs/run/85_reproduce.ipynb #8559a789
 def _present_code(run: Run, where: Settings) -> None:
     "Raise `ConfigError` unless the present files are known to be those that a run outside git saw."
     cache, folder = StepCache(Store(where.home)), where.root / run.pipeline
@@ -102,7 +102,7 @@ def _project_paths(root: Path, copy: Path, top: Path) -> list[str]:
         root, copy = root.parent, copy.parent
     return [str(copy / p.relative_to(root)) for p in _source_folders() if p.is_relative_to(root)]
 
-# %% ../../nbs/run/85_reproduce.ipynb #f9d82e54
+# %% ../../nbs/run/85_reproduce.ipynb #281b0055
 def _find_file(name: str, folder: Path, root: Path) -> Path | None:
     "A file that a step named: beside its notebook, or, if it stood elsewhere in the project, at that place in `root`."
     parts = Path(name).parts[1:]
@@ -133,7 +133,7 @@ def _bring_files(run: Run, where: Settings, project: Path, taken: set[str]) -> l
         raise DataError(f"run {run.id[:8]} read files that are not here: {', '.join(lost)}", "put them back where they were")
     return list(dict.fromkeys(notes))
 
-# %% ../../nbs/run/85_reproduce.ipynb #4e75a249
+# %% ../../nbs/run/85_reproduce.ipynb #ace819f0
 def _lent() -> dict[str, Path]:
     "The metadata of packages that were installed from a folder or a file, by name."
     notes = {each: each.read_text("direct_url.json") for each in distributions()}
@@ -173,7 +173,7 @@ def build_environment(
                 (folder / "lent" / path.name).symlink_to(path)
     return python, [str(folder / "lent"), *map(str, _source_folders())]
 
-# %% ../../nbs/run/85_reproduce.ipynb #0eb2f6ea
+# %% ../../nbs/run/85_reproduce.ipynb #8f466848
 class _Part(Pipeline):
     "Some steps of a pipeline; what the others made is there already."
 
@@ -225,7 +225,7 @@ def _repeat() -> None:
     answers.flush()
     os._exit(0)
 
-# %% ../../nbs/run/85_reproduce.ipynb #50e4e3f0
+# %% ../../nbs/run/85_reproduce.ipynb #8fd03cf1
 def _to_run(facts: dict) -> Run:
     return Run(**facts | {"steps": tuple(facts["steps"]), "folder": Path(facts["folder"])})
 
@@ -268,7 +268,7 @@ def _run_again(run: Run, folder: Path, taken: set[str], python: Path, variables:
         raise StepError(f"the process that repeats run {run.id[:8]} ended early: {said}", "--keep keeps what there is")
     return over["run"]
 
-# %% ../../nbs/run/85_reproduce.ipynb #29a0c13f
+# %% ../../nbs/run/85_reproduce.ipynb #5637f425
 @dataclass(frozen=True)
 class Row:
     "One metric or one output of both runs."
@@ -293,7 +293,7 @@ class Reproduction:
     @property
     def equal(self) -> bool:
         "Whether all steps ended alike, with the same metrics and the same outputs."
-        return not any(self.diff.section(name).changes for name in ("steps", "metrics", "data"))
+        return not self.diff.section("steps").changes and all(row.verdict == "equal" for row in self.rows)
 
 
 def _rows(run: Run, rerun: Run, difference: RunDiff) -> Iterator[Row]:
@@ -321,11 +321,11 @@ def _registry_note(run: Run, start: Path) -> list[str]:
     return [f"when the run began, the registry held {named}; the repetition began with an empty one, so whatever "
             "depends on a champion or on the number of a version may differ for that reason"] if models else []
 
-# %% ../../nbs/run/85_reproduce.ipynb #9051fc33
+# %% ../../nbs/run/85_reproduce.ipynb #0a2a3a69
 @contextmanager
 def _folder(keep: bool, tell: Callable[[str], None]) -> Iterator[Path]:
     "A temporary folder, which stays if it shall."
-    folder = Path(tempfile.mkdtemp(prefix="mlops-nb-")).resolve()
+    folder = Path(tempfile.mkdtemp(prefix="reproduce-")).resolve()
     try:
         yield folder
     finally:
