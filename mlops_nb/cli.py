@@ -55,7 +55,7 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except OSError as error:
-            click.echo(f"error: {error}\n  fix: see that the place can be written, and that the disk is not full", err=True)
+            click.echo(f"error: {error}\n  fix: see that it can be written, and that the disk is not full", err=True)
             ctx.exit(3)
         except Exception:
             import traceback

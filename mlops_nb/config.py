@@ -114,7 +114,7 @@ def file_digest(
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
-# %% ../nbs/01_config.ipynb #fb854724
+# %% ../nbs/01_config.ipynb #cfa3d101
 class Lock:
     "A lock between processes; the operating system lets go of it when its owner dies."
 
@@ -132,7 +132,7 @@ class Lock:
         import fcntl
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file, deadline = open(self.path, "a"), time.monotonic() + seconds
+        file, deadline = open(self.path, "a"), time.monotonic() + seconds  # noqa: SIM115  open is what holds it
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

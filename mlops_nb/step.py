@@ -15,8 +15,7 @@ from .config import whole_file, write_whole
 from .errors import DataError, NotebookError
 from .run.cells import read_notebook, source
 from .run.manifest import Context, read_context, record
-from .run.notebook import parameters_cell, read_wiring
-from .run.parameters import read_parameters
+from .run.notebook import declared_parameters, read_wiring
 from .run.secrets import known_secrets, mask, resolve
 from .run.store import Output, Store, kind_of, newest, remember, to_json
 
@@ -39,7 +38,8 @@ def save(
 ) -> Output:  # The receipt: kind, shape, digest
     "Keep an output of this step; raise `DataError` when it cannot be kept."
     here = context()
-    if known_secrets() and kind_of(value, name).name == "json" and mask(to_json(value), known_secrets()) != to_json(value):
+    text = to_json(value) if known_secrets() and kind_of(value, name).name == "json" else ""
+    if mask(text, known_secrets()) != text:
         raise DataError(f"`{name}` holds a secret", "save what depends on it, or its reference, and not its value")
     store = Store(here.home)
     output = store.put(name, value)
@@ -129,12 +129,12 @@ def attach(
     elif isinstance(content, bytes):
         write_whole(path, content)
     else:
-        text = content if isinstance(content, str) else content.to_csv() if hasattr(content, "to_csv") else to_json(content)
-        write_whole(path, mask(text, known_secrets()))
+        write = content.to_csv if hasattr(content, "to_csv") else lambda: to_json(content)
+        write_whole(path, mask(content if isinstance(content, str) else write(), known_secrets()))
     _tell("attach", name=name)
     return path
 
-# %% ../nbs/10_step.ipynb #7d8eb13b
+# %% ../nbs/10_step.ipynb #8d6c36d9
 def secret(
     reference: str,  # Such as secret://env/DB_PASSWORD or secret://file/token.txt
 ):  # A pydantic `SecretStr`; its `get_secret_value()` is the value
@@ -161,8 +161,7 @@ def params() -> dict[str, object]:  # Values by name
     name = os.environ.get("JPY_SESSION_NAME") or os.environ.get("__vsc_ipynb_file__")  # noqa: SIM112
     if not name:
         raise NotebookError("this front end does not say which notebook it runs", "use the parameters by their names")
-    notebook = read_notebook(Path(name).name if not Path(name).exists() else name)
-    index = parameters_cell(notebook)
-    declared = read_parameters(source(notebook["cells"][index])) if index is not None else {}
+    path = Path(name) if Path(name).exists() else Path(Path(name).name)
+    declared = declared_parameters(read_notebook(path), path)
     main = vars(__import__("__main__"))
     return {n: main.get(n, p.default) for n, p in declared.items()}

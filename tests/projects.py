@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbclient
 
-from mlops_nb.run.engine import private_transport
+from mlops_nb.run.kernel import private_transport
 
 HEART = Path(__file__).parents[1] / "nbs" / "pipelines" / "heart"
 VARIABLES = (
@@ -15,6 +15,8 @@ VARIABLES = (
     "MLFLOW_RUN_ID",
     "MLOPS_NB_HOME",
     "MLOPS_NB_CONTEXT",
+    "MLOPS_NB_CACHE",
+    "CI",
 )
 
 

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['cache', 'ls', 'gc', 'verify']
 
-# %% ../../nbs/commands/30_cache.ipynb #8786ab2d
+# %% ../../nbs/commands/30_cache.ipynb #bd5ab7ae
 import json
 
 import click
 
 from .tell import console, self_name, table
 
-# %% ../../nbs/commands/30_cache.ipynb #b2c1d07e
+# %% ../../nbs/commands/30_cache.ipynb #4fe7b53f
 def _open():
     "The cache of this project."
     from mlops_nb.config import settings
@@ -70,7 +70,7 @@ def ls(as_json, most):
 
 
 @cache.command(short_help="Remove what nobody needs.")
-@click.option("--days", default=30.0, show_default=True, type=click.FloatRange(0), help="Keep entries younger than this.")
+@click.option("--days", default=30.0, show_default=True, type=click.FloatRange(0), help="Keep younger entries.")
 @click.option("--yes", is_flag=True, help="Really remove it; without it, only say what would go.")
 def gc(days, yes):
     "Remove old entries, and files that no run, entry or newest output refers to."

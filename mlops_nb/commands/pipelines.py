@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['parse_parameters', 'run', 'resume', 'cancel', 'steps']
 
-# %% ../../nbs/commands/10_pipelines.ipynb #b21f597b
+# %% ../../nbs/commands/10_pipelines.ipynb #c9c8687b
 import json
 import signal
 
@@ -14,7 +14,7 @@ import click
 from .tell import Progress, console, run_json, run_table, self_name, show_notes, step_row, table
 from ..errors import ParameterError
 
-# %% ../../nbs/commands/10_pipelines.ipynb #b5bacd69
+# %% ../../nbs/commands/10_pipelines.ipynb #13c94e09
 def parse_parameters(
     given: tuple[str, ...],  # Each as name=value
 ) -> dict[str, str]:  # Texts by name
@@ -27,7 +27,7 @@ def parse_parameters(
         pairs[name.strip()] = value
     return pairs
 
-# %% ../../nbs/commands/10_pipelines.ipynb #70c8df91
+# %% ../../nbs/commands/10_pipelines.ipynb #73a08f28
 def _options(command):
     "The options of a command that runs a pipeline."
     for option in reversed([
@@ -75,7 +75,7 @@ def _finish(done, as_json: bool) -> None:
     done.raise_if_failed()
     click.get_current_context().exit(0 if done.status == "FINISHED" else 1)
 
-# %% ../../nbs/commands/10_pipelines.ipynb #4fffe7b9
+# %% ../../nbs/commands/10_pipelines.ipynb #052f7d9a
 @click.command(short_help="Run a pipeline.")
 @click.argument("pipeline")
 @_options
@@ -118,7 +118,7 @@ def run(pipeline, given, file, first, last, dry_run, as_json, why, **options):
     progress = Progress(console(), as_json, why)
     _finish(run_pipeline(found, parameters, first, last, progress, file, **_how(**options)), as_json)
 
-# %% ../../nbs/commands/10_pipelines.ipynb #e68fc54b
+# %% ../../nbs/commands/10_pipelines.ipynb #077c4398
 def _show_plan(pipeline, plan: list, cache: bool, force: tuple[str, ...], as_json: bool) -> None:
     from rich.text import Text
 
@@ -144,7 +144,7 @@ def _show_plan(pipeline, plan: list, cache: bool, force: tuple[str, ...], as_jso
                 screen.print(f"  {verb} {', '.join(row[verb])}")
     screen.print("nothing was run")
 
-# %% ../../nbs/commands/10_pipelines.ipynb #dfd3fedd
+# %% ../../nbs/commands/10_pipelines.ipynb #1927b4b9
 @click.command(short_help="Go on with a run that did not finish.")
 @click.argument("run")
 @_options
@@ -192,7 +192,7 @@ def cancel(run):
     click.echo("ended" if ended else "it has been told to end, and has not yet: look again with mlops-nb runs")
     click.get_current_context().exit(0 if ended else 1)
 
-# %% ../../nbs/commands/10_pipelines.ipynb #4122c9b8
+# %% ../../nbs/commands/10_pipelines.ipynb #7145e22f
 @click.command(short_help="Show what each step of a pipeline takes and gives.")
 @click.argument("pipeline")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['runs', 'show', 'sync', 'ui']
 
-# %% ../../nbs/commands/20_runs.ipynb #bbf1369d
+# %% ../../nbs/commands/20_runs.ipynb #24a5ea37
 import os
 import sys
 
@@ -14,7 +14,7 @@ import click
 from .tell import SIGNS, console, run_json, run_table, show_notes, step_row, table
 from ..errors import ConfigError
 
-# %% ../../nbs/commands/20_runs.ipynb #f6996da0
+# %% ../../nbs/commands/20_runs.ipynb #2f6f311f
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 @click.option("-n", "--most", default=20, show_default=True, help="How many, newest first.")
@@ -39,7 +39,7 @@ def runs(as_json, most):
         shown.add_row(f"[{color}]{sign}[/]", run.id[:8], run.pipeline, started, f"{run.seconds:.1f}", count, late)
     console().print(shown)
 
-# %% ../../nbs/commands/20_runs.ipynb #bde14285
+# %% ../../nbs/commands/20_runs.ipynb #ad1903f7
 @click.command(short_help="Show how a run went.")
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
@@ -74,7 +74,7 @@ def show(run, as_json):
         screen.print(f"\nin MLflow: {tracked}")
     screen.print(f"notebooks and manifests: {os.path.relpath(found.folder)}")
 
-# %% ../../nbs/commands/20_runs.ipynb #3860686f
+# %% ../../nbs/commands/20_runs.ipynb #919ab939
 @click.command(short_help="Deliver to MLflow what waits for it.")
 def sync():
     """Deliver to MLflow the runs that it does not have, or not all of.
@@ -96,7 +96,7 @@ def sync():
     done = deliver_all(tell=lambda run, done, of: click.echo(f"{done} of {of}: {run[:8]}"))
     click.echo(f"delivered {len(done)}; {len(outbox(home))} wait")
 
-# %% ../../nbs/commands/20_runs.ipynb #9c039133
+# %% ../../nbs/commands/20_runs.ipynb #1faced86
 @click.command(short_help="Open MLflow on the runs of this project.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Of 127.0.0.1.")
 def ui(port):

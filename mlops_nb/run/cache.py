@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Entry', 'StepCache', 'Remote', 'entries', 'verify', 'collect']
 
-# %% ../../nbs/run/34_cache.ipynb #0807b236
+# %% ../../nbs/run/34_cache.ipynb #c0344395
 import json
 import os
 import shutil
@@ -19,7 +19,7 @@ from ..errors import ConfigError
 from .manifest import Manifest, now, to_manifest, write_manifest
 from .store import Output, Store, plain, to_output
 
-# %% ../../nbs/run/34_cache.ipynb #82a2009a
+# %% ../../nbs/run/34_cache.ipynb #32dfa542
 @dataclass(frozen=True)
 class Entry:
     "What came of a step, once."
@@ -39,7 +39,7 @@ def _to_entry(record: dict) -> Entry:
     files = tuple(to_output(f) for f in record["files"])
     return Entry(record["key"], record["parts"], to_manifest(record["manifest"]), files)
 
-# %% ../../nbs/run/34_cache.ipynb #bb4df2b9
+# %% ../../nbs/run/34_cache.ipynb #236cf517
 class StepCache:
     "Keeps and finds what came of steps."
 
@@ -144,7 +144,7 @@ class StepCache:
             return None
         return self.read(note["key"])[0]
 
-# %% ../../nbs/run/34_cache.ipynb #19df8fab
+# %% ../../nbs/run/34_cache.ipynb #8ed0b520
 class Remote:
     "A store behind an address, from which files come and to which they go."
 
@@ -193,7 +193,7 @@ class Remote:
             return False
         return True
 
-# %% ../../nbs/run/34_cache.ipynb #afe0d497
+# %% ../../nbs/run/34_cache.ipynb #4c6dcd12
 def entries(
     cache: StepCache,  # Where to look
 ) -> Iterator[tuple[Entry, float]]:  # Each entry, and when it was written [s since 1970]

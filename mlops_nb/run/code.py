@@ -21,7 +21,7 @@ from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, Pat
 from pathlib import Path
 
 from ..errors import NotebookError
-from .notebook import read_notebook, source
+from .cells import read_notebook, source
 from .symbols import EVERYTHING, MODULE, Name, Statement, Symbols, read_cells, read_symbols
 
 # %% ../../nbs/run/07_code.ipynb #4729fb36

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PATIENCE', 'deliver', 'sync', 'Courier']
 
-# %% ../../nbs/run/42_delivery.ipynb #1cd729f4
+# %% ../../nbs/run/42_delivery.ipynb #1686998a
 import json
 import os
 import queue
@@ -20,7 +20,7 @@ from ..config import Lock, settings
 from ..errors import MlopsError, TrackingError
 from .record import Run, is_alive, mark, outbox, read_run
 
-# %% ../../nbs/run/42_delivery.ipynb #842a1380
+# %% ../../nbs/run/42_delivery.ipynb #d4f9660e
 def deliver(
     run: str,  # A run's id
     start: str | Path = ".",  # A folder of the project
@@ -45,7 +45,7 @@ def deliver(
     finally:
         lock.release()
 
-# %% ../../nbs/run/42_delivery.ipynb #1c12c25f
+# %% ../../nbs/run/42_delivery.ipynb #0f3798ce
 def sync(
     start: str | Path = ".",  # A folder of the project
     tell=lambda run, done, of: None,  # Called after each run
@@ -60,7 +60,7 @@ def sync(
         tell(run, len(done), len(waiting))
     return done
 
-# %% ../../nbs/run/42_delivery.ipynb #e3bcba8c
+# %% ../../nbs/run/42_delivery.ipynb #cc78366d
 PATIENCE = {  # a server that does not answer is given up sooner than MLflow would by itself
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
@@ -93,7 +93,7 @@ def _serve(run: str, start: str) -> None:
     if run in outbox(settings(start).home):
         deliver(run, start)
 
-# %% ../../nbs/run/42_delivery.ipynb #9c080da4
+# %% ../../nbs/run/42_delivery.ipynb #2795ede3
 class Courier:
     "The runner's end of the line to the process that talks to MLflow."
 

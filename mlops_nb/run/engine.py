@@ -212,6 +212,8 @@ def _read_lone(nb, path: Path, step: str) -> tuple[dict, dict]:
     else:
         declared = declared_parameters(nb, path)
         checked = check_given(declared, given, step)
+        if given:
+            nb.metadata["papermill"]["parameters"] = {n: to_plain(checked[n]) for n in given}
     loads, saves = read_wiring(cells)
     store, key = Store(settings(path.parent).home), pipeline_key(path.parent)
     inputs = {name: newest(store, key, name) for name in loads if name not in saves}
@@ -268,7 +270,7 @@ def finish_step(
             remember(Store(context.home), context.pipeline, output, context.step, context.run)
     return manifest
 
-# %% ../../nbs/run/50_engine.ipynb #ed16bbf8
+# %% ../../nbs/run/50_engine.ipynb #9a8ff757
 def is_python(
     nb,  # A notebook
 ) -> bool:  # True as well when it does not say
@@ -293,7 +295,8 @@ def type_injected(
     given = nb.metadata.get("papermill", {}).get("parameters", {})
     for cell in nb.cells:
         if is_injected(cell) and set(given) <= set(declared):
-            lines = [f"{n} = {to_code(declared[n].check(v), declared[n])}" for n, v in given.items()]
+            values = {n: declared[n].check(v, text=False) for n, v in given.items()}
+            lines = [f"{n} = {to_code(v, declared[n])}" for n, v in values.items()]
             cell.source = "\n".join(["# Parameters", *lines])
 
 # %% ../../nbs/run/50_engine.ipynb #90a4f918
@@ -377,7 +380,7 @@ class MlopsEngine(NBClientEngine):
                 stderr_file=stderr_file, **{"config": transport} | options,
             )  # fmt: skip
             client.hold_for = job.hold_for
-            client.on_hold = lambda connection, cell: job.watch("hold", connection=connection, cell=cell)
+            client.on_hold = lambda **facts: job.watch("hold", notebook=str(nb_man.output_path), **facts)
             try:
                 return client.execute(env=job.environment(), stdout=output, stderr=output, preexec_fn=die_with_parent)
             finally:

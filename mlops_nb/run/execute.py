@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GRACE', 'Options', 'Runner', 'run_pipeline', 'resume', 'cancel']
 
-# %% ../../nbs/run/70_execute.ipynb #fb5b7423
+# %% ../../nbs/run/70_execute.ipynb #7242ec75
 import os
 import queue
 import signal
@@ -27,7 +27,7 @@ from .record import Run, end_record, is_alive, mark, me, write_run
 from .store import Output, remember
 from .worker import Worker
 
-# %% ../../nbs/run/70_execute.ipynb #36de02cc
+# %% ../../nbs/run/70_execute.ipynb #83fbe655
 GRACE = 20.0  # how long an interrupted step may take to save its notebook [s]
 
 
@@ -79,7 +79,7 @@ def _work(runner: Runner) -> str:
             worker.close()
     return "FAILED" if runner.failed else "FINISHED"
 
-# %% ../../nbs/run/70_execute.ipynb #f09adf1c
+# %% ../../nbs/run/70_execute.ipynb #3b25dd83
 def _start_what_can(runner: Runner) -> None:
     for planned in list(runner.waiting):
         left = {p.step.name for p in runner.waiting} | {t.planned.step.name for t in runner.running.values()}
@@ -144,7 +144,7 @@ def _replay(runner: Runner, task: Task) -> bool:
     _succeed(runner, manifest)
     return True
 
-# %% ../../nbs/run/70_execute.ipynb #5feba46c
+# %% ../../nbs/run/70_execute.ipynb #c3e4a416
 def _begin(runner: Runner, task: Task) -> None:
     planned, run = task.planned, runner.run
     step, notebook = planned.step, runner.notebook(task)
@@ -165,7 +165,7 @@ def _begin(runner: Runner, task: Task) -> None:
         hold_for=runner.options.hold_for,
     )  # fmt: skip
 
-# %% ../../nbs/run/70_execute.ipynb #e693cf71
+# %% ../../nbs/run/70_execute.ipynb #4b8f9867
 def _take(runner: Runner, seconds: float = 0.05) -> None:
     "Take the messages that are there; wait a little for the first."
     try:
@@ -236,7 +236,7 @@ def _end_badly(runner: Runner, task: Task, status: str, failure: Failure) -> Non
     write_manifest(manifest, folder)
     _settle(runner, task, manifest)
 
-# %% ../../nbs/run/70_execute.ipynb #21ab9a4e
+# %% ../../nbs/run/70_execute.ipynb #252981f5
 def _stop(worker: Worker, reason: str) -> None:
     "Interrupt a step, once."
     if getattr(worker, "stopping", None) is None:
@@ -275,7 +275,7 @@ def _stop_all(runner: Runner) -> None:
         while runner.running:
             _take(runner)
 
-# %% ../../nbs/run/70_execute.ipynb #2f5e00a2
+# %% ../../nbs/run/70_execute.ipynb #985d1cef
 def run_pipeline(
     pipeline: Pipeline,  # What to run
     parameters: dict[str, object] | None = None,  # `name` or `step.name`; values, or their text
@@ -310,8 +310,9 @@ def run_pipeline(
     lock.acquire()
     try:
         code = keep_provenance(where.root, folder)
-        record = write_run(Run(run, pipeline_key(pipeline.folder), pipeline.experiment, "RUNNING", now(), 0.0, names, folder,
-                               asked=asked, code=code, resumed=resumed.id if resumed else "", runner=me()))  # fmt: skip
+        facts = {"asked": asked, "code": code, "resumed": resumed.id if resumed else "", "runner": me()}
+        key = pipeline_key(pipeline.folder)
+        record = write_run(Run(run, key, pipeline.experiment, "RUNNING", now(), 0.0, names, folder, **facts))
         mark(record, True)
         return _carry_out(Runner(pipeline, plan, record, options, tell), wait)
     finally:
@@ -336,7 +337,7 @@ def _carry_out(runner: Runner, wait: bool | None) -> Run:
         runner.tell("end", run=run, trouble=trouble)
     return run
 
-# %% ../../nbs/run/70_execute.ipynb #1eefcdda
+# %% ../../nbs/run/70_execute.ipynb #23fd82a0
 def resume(
     pipeline: Pipeline,  # The pipeline of the run
     run: Run,  # A run that did not finish

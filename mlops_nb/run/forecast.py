@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Task', 'make_task', 'reasons', 'Forecast', 'foresee', 'open_cache']
 
-# %% ../../nbs/run/65_forecast.ipynb #efaa9058
+# %% ../../nbs/run/65_forecast.ipynb #3a9a436f
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from .key import explain, key_of, step_parts
 from .pipeline import Pipeline, Planned
 from .store import Output, Store
 
-# %% ../../nbs/run/65_forecast.ipynb #dff21cc5
+# %% ../../nbs/run/65_forecast.ipynb #6bb77ebf
 @dataclass
 class Task:
     "A step of a run, from the moment on when all that it loads is known."
@@ -59,7 +59,7 @@ def reasons(
         return ["cache = false"]
     return said or ["its results are no longer in the cache"]
 
-# %% ../../nbs/run/65_forecast.ipynb #834f80da
+# %% ../../nbs/run/65_forecast.ipynb #aab15738
 @dataclass(frozen=True)
 class Forecast:
     "What would become of a step if the pipeline ran now."
@@ -82,17 +82,18 @@ def foresee(
     for planned in plan:
         step, unsure = planned.step, [n for n in pipeline.needs(planned.step) if n in found and n not in made]
         if unsure:
-            found[step.name] = Forecast(step.name, "depends", tuple(f"{n} may give something new" for n in sorted(unsure)))
+            why = tuple(f"{n} gives something new" for n in sorted(unsure))
+            found[step.name] = Forecast(step.name, "depends", why)
             continue
         outputs = planned.inputs | {o.name: o for outputs in made.values() for o in outputs}
         task = make_task(planned, {n: outputs[n] for n in step.loads if n in outputs})
-        entry, trouble = store.find(task.key) if cache and planned.settings.cache and step.name not in force else (None, "")
+        forced = step.name in force or not cache
+        entry, trouble = store.find(task.key) if planned.settings.cache and not forced else (None, "")
         if entry:
             made[step.name] = entry.manifest.outputs
             found[step.name] = Forecast(step.name, "cached")
             continue
-        why = ["asked for"] if step.name in force or not cache else None
-        why = why or reasons(store, task, os.path.relpath(step.path, where.root), trouble)
+        why = ["asked for"] if forced else reasons(store, task, os.path.relpath(step.path, where.root), trouble)
         found[step.name] = Forecast(step.name, "runs", tuple(why))
     return list(found.values())
 

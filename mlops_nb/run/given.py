@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['READERS', 'PREFIX', 'read_given', 'from_environment', 'resolve_given']
 
-# %% ../../nbs/run/03_given.ipynb #593674a9
+# %% ../../nbs/run/03_given.ipynb #72edcb2d
 import json
 import re
 import tomllib
@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import ConfigError, ParameterError, nearest
 from .parameters import Parameter
 
-# %% ../../nbs/run/03_given.ipynb #6adc4cca
+# %% ../../nbs/run/03_given.ipynb #4ef8d503
 def _unique(pairs: Iterable[tuple[str, object]]) -> dict:
     "A mapping of JSON; raise KeyError for a key that stands twice."
     found = {}
@@ -68,7 +68,7 @@ def _read_yaml(text: str) -> object:
         raise ValueError(f"line {mark.line + 1 if mark else 1}: {getattr(error, 'problem', error)}") from None
     return {} if found is None else found
 
-
+# %% ../../nbs/run/03_given.ipynb #c5876b69
 def _read_toml(text: str) -> object:
     return tomllib.loads(text + "\n")  # without the line's end, a message would not say which line
 
@@ -99,7 +99,7 @@ def read_given(
         raise ConfigError(f"{path}: {problem}", "correct it; a parameter is a `name` or `step.name` with its value")
     return found
 
-# %% ../../nbs/run/03_given.ipynb #b1dbfcad
+# %% ../../nbs/run/03_given.ipynb #ac609045
 PREFIX = "MLOPS_NB_PARAM_"
 
 
@@ -134,7 +134,7 @@ def from_environment(
         raise ParameterError("\n".join(what for what, _ in wrong), "; ".join(dict.fromkeys(fix for _, fix in wrong)))
     return found
 
-# %% ../../nbs/run/03_given.ipynb #370bf826
+# %% ../../nbs/run/03_given.ipynb #75857293
 class _Problems:
     "What is wrong, each once, with the steps that it concerns."
 
@@ -147,8 +147,11 @@ class _Problems:
     def raise_if_any(self) -> None:
         if not self.steps:
             return
-        lines = [f"{o}{', '.join(steps) + ': ' if steps else ''}{what}" for (o, what, _), steps in self.steps.items()]
-        raise ParameterError("\n".join(lines), "; ".join(dict.fromkeys(fix for _, _, fix in self.steps)))
+        lines, fixes = [], {}
+        for (origin, what, fix), steps in self.steps.items():
+            lines.append(f"{origin}{', '.join(steps)}: {what}" if steps else f"{origin}{what}")
+            fixes[fix] = True
+        raise ParameterError("\n".join(lines), "; ".join(fixes))
 
 
 def _spread(values: Mapping[str, object], declared: Mapping[str, Mapping]) -> Iterator[tuple[str, object]]:
@@ -173,7 +176,7 @@ def _unknown(name: str, declared: Mapping[str, Mapping]) -> tuple[str, str]:
         return f"`{name}`: there is no step `{step}`", nearest(step, declared)
     return f"the step `{step}` has no parameter `{key}`", nearest(name, [f"{step}.{key}" for key in declared[step]])
 
-
+# %% ../../nbs/run/03_given.ipynb #7d25f80b
 def resolve_given(
     declared: dict[str, dict[str, Parameter]],  # Step: name: parameter, for all steps of the pipeline
     sources: list[tuple[str, dict[str, object]]],  # (where from, such as "-p: ", values), the weakest first

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['private_transport', 'die_with_parent', 'MemoryWatch', 'oom_kills', 'kernel_died', 'Client']
 
-# %% ../../nbs/run/45_kernel.ipynb #b82927bb
+# %% ../../nbs/run/45_kernel.ipynb #2f25726d
 import os
 import signal
 import sys
@@ -31,9 +31,10 @@ def private_transport():  # Yields traitlets' Config for a kernel manager; empty
         yield Config()
         return
     with tempfile.TemporaryDirectory(prefix="mlops-nb-") as folder:  # mode 0700
-        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
+        places = {"ip": f"{folder}/kernel", "connection_file": f"{folder}/kernel-{os.path.basename(folder)}.json"}
+        yield Config({"KernelManager": {"transport": "ipc", **places}})
 
-# %% ../../nbs/run/45_kernel.ipynb #3969cac6
+# %% ../../nbs/run/45_kernel.ipynb #030df6d4
 def die_with_parent() -> None:
     "Bind this process to the life of its parent; meant for the moment between fork and exec."
     if sys.platform == "linux":
@@ -41,7 +42,7 @@ def die_with_parent() -> None:
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
-# %% ../../nbs/run/45_kernel.ipynb #82687b66
+# %% ../../nbs/run/45_kernel.ipynb #1552f220
 def _high_water(pid: int) -> int:
     "The most memory that a living process has held [bytes]; 0 when nobody can tell."
     try:
@@ -80,7 +81,7 @@ class MemoryWatch:
         self.peak = max(self.peak, _high_water(self.pid))
         return self.peak
 
-# %% ../../nbs/run/45_kernel.ipynb #0074f6bc
+# %% ../../nbs/run/45_kernel.ipynb #6bf5e2b0
 def oom_kills() -> int:  # 0 where nobody counts
     "How many processes the system has killed in this control group because memory ran out."
     for file, word in (("memory.events", "oom_kill"), ("memory/memory.oom_control", "oom_kill")):
@@ -113,13 +114,13 @@ def kernel_died(
     return KernelDied(f"the kernel died: its process ended with exit code {code}{held}",
                       "look for os._exit, or native code that exits, in the cell")
 
-# %% ../../nbs/run/45_kernel.ipynb #bc8935d5
+# %% ../../nbs/run/45_kernel.ipynb #55729b73
 class Client(PapermillNotebookClient):
     "papermill's client, which says what a kernel died of, and can leave a failed one alive."
 
     peak_memory = 0  # [bytes]
     hold_for = 0.0  # How long a failed kernel is kept [s]
-    on_hold: Callable[[str, int], None] = None  # Called with the connection file and the failed cell's number
+    on_hold: Callable[..., None] = None  # Told where the kernel is, and which cell failed
 
     def papermill_execute_cells(self):
         "Run all cells."
@@ -140,7 +141,9 @@ class Client(PapermillNotebookClient):
         statuses = [c.metadata.papermill["status"] for c in self.nb.cells]
         if "failed" not in statuses:
             return
-        self.on_hold(self.km.connection_file, statuses.index("failed") + 1)
+        cell, connection = statuses.index("failed") + 1, Path(self.km.connection_file)
+        facts = {"connection": str(connection), "folder": str(connection.parent), "cell": cell}
+        self.on_hold(id=self.nb.cells[cell - 1].get("id", ""), minutes=self.hold_for / 60, **facts)
         deadline = time.monotonic() + self.hold_for
         try:
             while time.monotonic() < deadline and provisioner.process and provisioner.process.poll() is None:

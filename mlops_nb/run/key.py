@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['named_files', 'step_parts', 'key_of', 'explain']
 
-# %% ../../nbs/run/32_key.ipynb #6914c051
+# %% ../../nbs/run/32_key.ipynb #c44e88a4
 import ast
 import hashlib
 import json
@@ -21,7 +21,7 @@ from .parameters import to_plain
 from .provenance import environment
 from .store import Output
 
-# %% ../../nbs/run/32_key.ipynb #ba6ffefd
+# %% ../../nbs/run/32_key.ipynb #36f6f17a
 def _texts(value: object) -> Iterable[str]:
     "Every text in a value."
     if isinstance(value, str):
@@ -53,7 +53,7 @@ def named_files(
 def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
-# %% ../../nbs/run/32_key.ipynb #ae33aa7c
+# %% ../../nbs/run/32_key.ipynb #f3a8b5e3
 def _code_cells(step: Step) -> list[tuple[str, str]]:
     "The code cells of a step, the lines that set parameters left out."
     notebook = read_notebook(step.path)
@@ -104,7 +104,7 @@ def key_of(
     whole = parts | {"code": code_digest(parts["code"])}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
-# %% ../../nbs/run/32_key.ipynb #a4eec7be
+# %% ../../nbs/run/32_key.ipynb #02e8297e
 def _pairs(before: dict, after: dict, word: str, short: int | None) -> list[str]:
     "Words for the values that differ."
     said = []

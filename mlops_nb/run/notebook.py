@@ -92,7 +92,7 @@ def parameters_cell(
     tagged = (i for i, c in enumerate(notebook["cells"]) if "parameters" in (c.get("metadata", {}).get("tags") or []))
     return next(tagged, None)
 
-
+# %% ../../nbs/run/06_notebook.ipynb #adebdde8
 def declared_parameters(
     notebook: dict,  # A notebook
     path: str | Path,  # Where it stands; Enums may stand in modules beside it

@@ -19,7 +19,7 @@ from .notebook import Step, read_step, step_name
 from .given import from_environment, read_given, resolve_given
 from .store import Output, Store, newest
 
-# %% ../../nbs/run/60_pipeline.ipynb #72c9bbe9
+# %% ../../nbs/run/60_pipeline.ipynb #ebaec836
 @dataclass(frozen=True)
 class StepSettings:
     "What `pipeline.toml` says about one step."
@@ -33,7 +33,8 @@ class StepSettings:
 
 
 NUMBER = (int, float)
-KNOWN = {"experiment": str, "parameters": dict, "steps": dict, "resources": dict, "timeout": NUMBER, "jobs": int, "cache": str}
+KNOWN = {"experiment": str, "parameters": dict, "steps": dict, "resources": dict, "timeout": NUMBER, "jobs": int}
+KNOWN |= {"cache": str}
 KNOWN_STEP = {"cache": bool, "timeout": NUMBER, "retries": int, "backoff": NUMBER, "resources": dict, "depends": list}
 
 
@@ -169,7 +170,7 @@ def read_pipeline(
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or whole.get("experiment", folder.name)
     return Pipeline(folder.name, folder, order_steps(steps), experiment, whole, each)
 
-# %% ../../nbs/run/60_pipeline.ipynb #d0aad187
+# %% ../../nbs/run/60_pipeline.ipynb #2c43c2ca
 def to_mermaid(
     pipeline: Pipeline,  # The steps
 ) -> str:  # A flowchart

@@ -87,7 +87,7 @@ def environment_lock() -> str:  # `name==version` a line, sorted; the interprete
     head = f"# Python {packages['python']} on {platform.system()} {platform.machine()}\n"
     return head + "".join(f"{name}=={version}\n" for name, version in packages.items() if name != "python")
 
-# %% ../../nbs/run/30_provenance.ipynb #7df20181
+# %% ../../nbs/run/30_provenance.ipynb #dbf4e0f7
 def keep_provenance(
     root: Path,  # The project
     folder: Path,  # The run's

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Run', 'step_error', 'write_run', 'read_run', 'list_runs', 'is_alive', 'settle', 'end_record', 'me', 'outbox', 'mark']
 
-# %% ../../nbs/run/36_record.ipynb #315818ab
+# %% ../../nbs/run/36_record.ipynb #ab9fdec2
 import json
 import os
 import socket
@@ -19,7 +19,7 @@ from ..errors import ConfigError, DataError, StepError
 from .manifest import Failure, Manifest, now, read_manifest, write_manifest
 from .store import plain
 
-# %% ../../nbs/run/36_record.ipynb #be976c81
+# %% ../../nbs/run/36_record.ipynb #a5e80c6f
 @dataclass(frozen=True)
 class Run:
     "One execution of a pipeline, or of a notebook by itself."
@@ -68,7 +68,7 @@ class Run:
         if error := self.error():
             raise error
 
-# %% ../../nbs/run/36_record.ipynb #da81da6c
+# %% ../../nbs/run/36_record.ipynb #055fde98
 def step_error(
     manifest: Manifest,  # A step that failed
     folder: Path,  # Its folder
@@ -82,9 +82,10 @@ def step_error(
     if not ours:
         return StepError(f"step `{manifest.step}` failed in {failure}", f"look at {executed}")
     what, _, fix = failure.message.partition("\n  fix: ")
-    return StepError(f"step `{manifest.step}` stopped in cell {failure.cell}: {what}", fix or f"look at {executed}")
+    where = f"stopped in cell {failure.cell}" if failure.cell else "could not be run"
+    return StepError(f"step `{manifest.step}` {where}: {what}", fix or f"look at {executed}")
 
-# %% ../../nbs/run/36_record.ipynb #bbc9d69a
+# %% ../../nbs/run/36_record.ipynb #ab20947c
 def write_run(
     run: Run,  # As it shall stand
 ) -> Run:  # The same
@@ -132,7 +133,7 @@ def list_runs(
     folders = [p.parent for p in (settings(start).home / "runs").glob("*/run.json")]
     return sorted((settle(_load(folder)) for folder in folders), key=lambda r: r.started, reverse=True)
 
-# %% ../../nbs/run/36_record.ipynb #29c04685
+# %% ../../nbs/run/36_record.ipynb #fbcb309a
 def is_alive(
     run: Run,  # Any run
 ) -> bool:  # Whether somebody is running it now
@@ -152,9 +153,9 @@ def settle(
     for name, folder in run.attempts():
         if (folder / "context.json").exists() and not (folder / "step.json").exists():
             told = json.loads((folder / "context.json").read_text(encoding="utf-8"))
-            write_manifest(
-                Manifest(name.split("/")[0], told.get("notebook", ""), "KILLED", run.started, 0.0, run.id,
-                         parameters=told.get("parameters") or {}, failure=Failure("RunnerDied", note)), folder)  # fmt: skip
+            facts = {"parameters": told.get("parameters") or {}, "failure": Failure("RunnerDied", note)}
+            step, notebook = name.split("/")[0], told.get("notebook", "")
+            write_manifest(Manifest(step, notebook, "KILLED", run.started, 0.0, run.id, **facts), folder)
     last = max((p.stat().st_mtime for p in run.folder.rglob("*") if p.is_file()), default=0)
     seconds = max(last - datetime.fromisoformat(run.started).timestamp(), 0)
     return write_run(replace(run, status="KILLED", seconds=round(seconds, 3), note=note))
@@ -167,7 +168,8 @@ def end_record(
 ) -> Run:  # As written
     "Write down how a run ended."
     found = [m.status for m in run.manifests()]
-    worst = next((s for s in ("KILLED", "FAILED") if s in found), "FINISHED" if len(found) == len(run.steps) else "FAILED")
+    whole = "FINISHED" if len(found) == len(run.steps) else "FAILED"
+    worst = next((s for s in ("KILLED", "FAILED") if s in found), whole)
     return write_run(replace(run, status=status or worst, seconds=round(seconds, 3)))
 
 
@@ -175,7 +177,7 @@ def me() -> dict:  # pid and host
     "Who runs a run that starts in this process."
     return {"pid": os.getpid(), "host": socket.gethostname()}
 
-# %% ../../nbs/run/36_record.ipynb #1f4543a8
+# %% ../../nbs/run/36_record.ipynb #ad6cae69
 def outbox(
     home: Path,  # The project's store
 ) -> Iterable[str]:  # Ids of runs

@@ -6,7 +6,7 @@
 __all__ = ['MASK', 'SHORTEST', 'GROUP', 'READERS', 'Reader', 'is_reference', 'resolve', 'remember_secret', 'known_secrets',
            'mask', 'mask_notebook']
 
-# %% ../../nbs/run/01_secrets.ipynb #9da3ac44
+# %% ../../nbs/run/01_secrets.ipynb #30bfc2c6
 import base64
 import html
 import json
@@ -24,7 +24,7 @@ from ..errors import ConfigError, MlopsError, nearest
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-# %% ../../nbs/run/01_secrets.ipynb #195c595a
+# %% ../../nbs/run/01_secrets.ipynb #667c4b99
 MASK = "***"
 SHORTEST = 4  # characters; masking what is shorter would shred the output
 GROUP = "mlops_nb.secrets"  # entry points: a scheme, and a callable as `Reader`
@@ -48,7 +48,7 @@ def is_reference(
     "Whether something names a secret; the place need not exist."
     return isinstance(text, str) and bool(_REFERENCE.fullmatch(text))
 
-# %% ../../nbs/run/01_secrets.ipynb #26db97a8
+# %% ../../nbs/run/01_secrets.ipynb #f963d7fe
 def _read_env(path: str, root: Path) -> str:
     if path not in os.environ:
         raise ConfigError(f"the environment variable `{path}` is not set", f"export {path}=…")
@@ -88,7 +88,7 @@ def _read_plugin(scheme: str, path: str) -> str:
         raise ConfigError(where, "check the path, and that you are signed in there")
     return value
 
-
+# %% ../../nbs/run/01_secrets.ipynb #4b06a2e5
 def resolve(
     reference: str,  # secret://SCHEME/PATH
     start: str | Path = ".",  # A folder of the project, from which files are named
@@ -127,7 +127,7 @@ def known_secrets() -> frozenset[str]:  # In no order
     "The secrets that this process has read."
     return frozenset(_known)
 
-# %% ../../nbs/run/01_secrets.ipynb #3a380d8a
+# %% ../../nbs/run/01_secrets.ipynb #094f9a25
 def _base64_forms(raw: bytes) -> Iterator[str]:
     "The secret in base64: alone, and as a part of something longer, where the first and last characters vary."
     yield base64.b64encode(raw).decode()
@@ -161,10 +161,10 @@ def mask(
     "Replace secrets, as they are and as they are usually encoded."
     spans = []
     for form in {form for value in secrets if value for form in _forms(value)}:
-        at = text.find(form)
-        while at >= 0:
-            spans.append((at, at + len(form)))
-            at = text.find(form, at + 1)
+        start = text.find(form)
+        while start >= 0:
+            spans.append((start, start + len(form)))
+            start = text.find(form, start + 1)
     parts, done = [], 0
     for start, end in sorted(spans):
         if start >= done:
@@ -172,7 +172,7 @@ def mask(
         done = max(done, end)
     return "".join([*parts, text[done:]])
 
-# %% ../../nbs/run/01_secrets.ipynb #f07b1962
+# %% ../../nbs/run/01_secrets.ipynb #e0baf496
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -204,7 +204,7 @@ def _mask_data(data: dict, secrets: frozenset[str]) -> None:
         lines = isinstance(value, list) and not kind.endswith("json") and all(isinstance(v, str) for v in value)
         data[kind] = _mask_shown(value, secrets) if lines else _mask_value(value, secrets)
 
-
+# %% ../../nbs/run/01_secrets.ipynb #9d59640f
 def _mask_output(output: dict, secrets: frozenset[str]) -> None:
     for name in {"text", "ename", "evalue"} & output.keys():
         output[name] = _mask_shown(output[name], secrets)

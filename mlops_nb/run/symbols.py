@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from ..errors import NotebookError
-from .notebook import parse_cell
+from .cells import parse_cell
 
 # %% ../../nbs/run/05_symbols.ipynb #386d1616
 Name = tuple[str, ...]  # `util.scale` is ("util", "scale")

@@ -61,7 +61,7 @@ def _dataset(output: Output, home: Path):
     source = json.dumps({"uri": str(path)})
     return Dataset(output.name, output.digest[:36], "local", source, schema, json.dumps(profile))
 
-# %% ../../nbs/run/40_track.ipynb #b577053a
+# %% ../../nbs/run/40_track.ipynb #eba53d49
 class Ledger:
     "What MLflow has of a run already: its ids by record, and the records that are complete."
 
@@ -142,8 +142,8 @@ class Tracker:
         tags |= {"mlflow.parentRunId": parent} if parent else {}
         with asking(self.where.tracking_uri):
             if record in self.ledger.runs:  # somebody meant to, and did not come to note that he had
-                found = self.client.search_runs([self.experiment_id], f"tags.`mlops_nb.record` = '{mark}'", max_results=1)
-                if found:
+                query = f"tags.`mlops_nb.record` = '{mark}'"
+                if found := self.client.search_runs([self.experiment_id], query, max_results=1):
                     self.ledger.note(record, found[0].info.run_id)
                     return found[0].info.run_id
             self.ledger.note(record, "")
@@ -231,7 +231,8 @@ def track_step(
     tracker.log(run, manifest.parameters, metrics, tags, manifest.started)
     _log_data(tracker, run, manifest)
     for i, trial in enumerate(manifest.trials):
-        child = tracker.open(f"{record}/trial/{i}", trial["name"], run, {"mlops_nb.kind": "trial"}, "", manifest.started)
+        about = {"mlops_nb.kind": "trial"}
+        child = tracker.open(f"{record}/trial/{i}", trial["name"], run, about, "", manifest.started)
         tracker.log(child, trial["params"], [(k, v, 0) for k, v in trial["metrics"].items()])
         tracker.end(child, "FINISHED", manifest.started, manifest.seconds)
     stem = Path(manifest.notebook).stem
@@ -296,7 +297,8 @@ def end_run(
     run, tracked = tracker.run, start_run(tracker)
     manifests = run.manifests()
     kept = [p for name in ("environment", "code") for p in (run.folder / name).glob("*")]
-    tracker.files(tracked, {p.relative_to(run.folder).as_posix(): p for p in kept} | {"run.json": run.folder / "run.json"})
+    kept.append(run.folder / "run.json")
+    tracker.files(tracked, {p.relative_to(run.folder).as_posix(): p for p in kept})
     if run.lone:
         if not manifests:
             tracker.end(tracked, run.status, run.started, run.seconds)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMS', 'SPECIFIC', 'readings', 'strict']
 
-# %% ../../nbs/run/01c_types.ipynb #0601c9ec
+# %% ../../nbs/run/01c_types.ipynb #f7f7785e
 import ast
 import enum
 import json
@@ -21,9 +21,15 @@ from ..errors import NotebookError
 from .annotations import mentions
 from .secrets import is_reference
 
-# %% ../../nbs/run/01c_types.ipynb #78d7b66b
+# %% ../../nbs/run/01c_types.ipynb #04244282
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError
+    return Path(text)
+
+
 FORMS = {  # type: (what else it is made from, how, what to write)
-    Path: (str, str, "a path"),
+    Path: (str, _path, "a path"),
     date: (str, date.fromisoformat, "a date such as 2026-01-31"),
     datetime: (
         (str, date),
@@ -58,7 +64,7 @@ def _form(value: object, info, kind: type) -> object:
             pass
     raise _refuse(wanted)
 
-
+# %% ../../nbs/run/01c_types.ipynb #1338cd3f
 def _choice(value: object, info, kind: enum.EnumType) -> enum.Enum:
     "A member of an Enum, by itself, its value or its name."
     same = lambda one, other: type(one) is type(other) and one == other  # noqa: E731
@@ -99,7 +105,7 @@ def _secret(value: object, info) -> str:
         return value
     raise _refuse("a reference such as secret://env/NAME")
 
-# %% ../../nbs/run/01c_types.ipynb #7e469948
+# %% ../../nbs/run/01c_types.ipynb #bd5ed399
 def readings(
     text: str,  # As typed on a command line
 ) -> list[object]:  # What it may mean, the likeliest first; at least the text itself
@@ -115,7 +121,7 @@ def readings(
     found += [words[text]] if text in words else []
     return sorted([*found, text], key=lambda v: 2 if isinstance(v, str) and v != text else isinstance(v, str))
 
-
+# %% ../../nbs/run/01c_types.ipynb #68d2a074
 def _key(value: object, handler, info) -> object:
     "A key of a mapping, which JSON always keeps as text."
     choices = [value, *readings(value)] if isinstance(value, str) and info.context != "exact" else [value]
@@ -139,8 +145,10 @@ def _strict_dict(args: tuple) -> object:
 
 
 def _strict_union(members: tuple, bounds: tuple = ()) -> object:
-    from pydantic import Field
+    from pydantic import Field, SecretStr
 
+    if SecretStr in members and {str, Any, Path} & set(members):
+        raise NotebookError("a secret may be any text here, and would be kept", "use SecretStr, or SecretStr | None")
     bare = lambda kind: typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind  # noqa: E731
     rank = {kind: i for i, kind in enumerate(SPECIFIC)}
     ordered = sorted(members, key=lambda k: rank.get(bare(k), 99 if bare(k) is Any else rank[Decimal] + 0.5))
@@ -150,7 +158,7 @@ def _strict_union(members: tuple, bounds: tuple = ()) -> object:
         kind = Annotated[kind, Field(union_mode="left_to_right")]
     return kind | None if NoneType in members else kind
 
-
+# %% ../../nbs/run/01c_types.ipynb #df170fa9
 def strict(
     kind: object,  # A type as the notebook declares it
 ) -> object:  # The same for pydantic, taking nothing that is of another kind
@@ -166,7 +174,9 @@ def strict(
         return Annotated[(strict(inner), *bounds)]
     if base in (Union, UnionType):
         return _strict_union(args)
-    if base is Literal and all(isinstance(one, str | int | None) for one in args):
+    if base is Literal:
+        if not all(isinstance(one, str | int | None) for one in args):
+            raise NotebookError("a Literal holds texts, whole numbers, True, False or None", "make it an Enum")
         return Annotated[kind, before(_literal, allowed=args)]
     if base in (bool, int, str):
         return Annotated[base, Strict()]

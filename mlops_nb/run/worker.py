@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Worker']
 
-# %% ../../nbs/run/58_worker.ipynb #da262170
+# %% ../../nbs/run/58_worker.ipynb #129786d3
 import json
 import os
 import queue
@@ -16,10 +16,18 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 
-from .manifest import Context, Failure, Manifest, now, read_manifest, to_context, write_manifest
+from mlops_nb.run.manifest import (
+    Context,
+    Failure,
+    build_manifest,
+    now,
+    read_manifest,
+    to_context,
+    write_manifest,
+)
 from .store import plain
 
-# %% ../../nbs/run/58_worker.ipynb #45b3982f
+# %% ../../nbs/run/58_worker.ipynb #289fa343
 def _listen(requests: queue.Queue, current: dict) -> None:
     "Take requests until the runner is gone."
     for line in sys.stdin:
@@ -54,11 +62,11 @@ def _run_step(request: dict, current: dict, tell) -> None:
         )  # fmt: skip
     except BaseException as error:
         if not read_manifest(context.folder):  # the engine never came to write one
-            killed = isinstance(error, KeyboardInterrupt) and not job.stopped
-            failure = Failure("Interrupted", "stopped by the user") if killed else Failure(type(error).__name__, str(error))
-            record = Manifest(context.step, context.notebook, "KILLED" if killed else "FAILED", started, 0.0, context.run,
-                              job.tracked, context.parameters or {}, failure=failure, attempt=context.attempt)  # fmt: skip
-            write_manifest(record, context.folder)
+            status, failure = "FAILED", Failure(type(error).__name__, str(error))
+            if isinstance(error, KeyboardInterrupt) and not job.stopped:
+                status, failure = "KILLED", Failure("Interrupted", "stopped by the user")
+            facts = {"status": status, "failure": failure, "started": started, "seconds": 0.0, "tracked": job.tracked}
+            write_manifest(build_manifest(context, **facts), context.folder)
     finally:
         current["job"] = None
 
@@ -84,7 +92,7 @@ def _serve() -> None:
             trouble = f"{type(error).__name__}: {error}"
         tell("over", trouble=trouble)
 
-# %% ../../nbs/run/58_worker.ipynb #edf06341
+# %% ../../nbs/run/58_worker.ipynb #a93a2b4a
 class Worker:
     "The runner's end of the line to a process that runs steps."
 

@@ -14,7 +14,9 @@ from mlflow import MlflowClient
 from projects import HEART, VARIABLES, make_project, run_by_hand
 
 from mlops_nb.config import settings
-from mlops_nb.run.pipeline import list_runs, read_pipeline, run_pipeline
+from mlops_nb.run.execute import run_pipeline
+from mlops_nb.run.pipeline import read_pipeline
+from mlops_nb.run.record import list_runs
 from mlops_nb.run.store import Store
 
 STEPS = ["ingest", "validate", "profile", "prepare", "train", "evaluate", "register", "batch_score"]
@@ -64,11 +66,12 @@ def test_an_unmodified_client_finds_everything_in_mlflow(first):
     root, _ = first
     client = client_of(root)
     (run,) = list_runs(root)
-    parent = client.get_run(run.id)
+    tracked = run.tracked()[""]
+    parent = client.get_run(tracked)
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["evaluate/roc_auc"] > 0.6
-    assert "environment/requirements.txt" in [f.path for f in client.list_artifacts(run.id, "environment")]
-    below = f"tags.`mlflow.parentRunId` = '{run.id}'"
+    assert "environment/requirements.txt" in [f.path for f in client.list_artifacts(tracked, "environment")]
+    below = f"tags.`mlflow.parentRunId` = '{tracked}'"
     children = {r.info.run_name: r for r in client.search_runs([parent.info.experiment_id], below)}
     assert sorted(children) == sorted(STEPS)
     for name, child in children.items():

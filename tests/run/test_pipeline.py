@@ -12,7 +12,9 @@ from mlflow import MlflowClient
 
 from mlops_nb.config import settings
 from mlops_nb.errors import ConfigError, NotebookError, ParameterError, StepError
-from mlops_nb.run.pipeline import list_runs, make_plan, read_pipeline, run_pipeline
+from mlops_nb.run.execute import run_pipeline
+from mlops_nb.run.pipeline import make_plan, read_pipeline
+from mlops_nb.run.record import list_runs
 
 USE = "from mlops_nb import step"
 
@@ -35,11 +37,12 @@ def sums(root, write):
 def test_the_parent_run_has_a_child_a_step_and_all_their_metrics(root, sums):
     run = run_pipeline(read_pipeline(sums), {"rows": "5", "total.factor": "2"})
     client = MlflowClient(settings(root).tracking_uri)
-    parent = client.get_run(run.id)
+    parent = client.get_run(run.tracked()[""])
     assert parent.info.status == run.status == "FINISHED"
+    assert parent.data.tags["mlops_nb.run"] == run.id
     assert parent.data.params == {"rows": "5", "factor": "2"}
     assert parent.data.metrics["report/total"] == 20
-    children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.id}'")
+    children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert sorted(c.info.run_name for c in children) == ["draw", "report", "total"]
     assert client.get_experiment(parent.info.experiment_id).name == "sums"
 
@@ -130,6 +133,6 @@ def test_stopping_the_command_ends_the_run_killed_and_leaves_no_kernel(root, sum
     assert "Traceback" not in stderr
     (run,) = list_runs(root)
     assert (run.status, [m.status for m in run.manifests()]) == ("KILLED", ["FINISHED", "KILLED"])
-    assert MlflowClient(settings(root).tracking_uri).get_run(run.id).info.status == "KILLED"
+    assert MlflowClient(settings(root).tracking_uri).get_run(run.tracked()[""]).info.status == "KILLED"
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.read_text()), 0)

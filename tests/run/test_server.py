@@ -12,7 +12,10 @@ import pytest
 from mlflow import MlflowClient
 
 from mlops_nb.errors import TrackingError
-from mlops_nb.run.pipeline import list_runs, read_pipeline, run_pipeline
+from mlops_nb.run.delivery import sync
+from mlops_nb.run.execute import run_pipeline
+from mlops_nb.run.pipeline import read_pipeline
+from mlops_nb.run.record import outbox
 
 
 @pytest.fixture
@@ -53,9 +56,9 @@ def test_a_run_goes_to_the_server_with_its_artifacts(root, write, server, monkey
     run = run_pipeline(read_pipeline(root / "pipelines" / "draw"))
     assert run.status == "FINISHED"
     client = MlflowClient(address, address)
-    parent = client.get_run(run.id)
+    parent = client.get_run(run.tracked()[""])
     assert parent.data.metrics["draw/rows"] == 4
-    (child,) = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.id}'")
+    (child,) = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     files = {f.path for f in client.list_artifacts(child.info.run_id, "notebook")}
     assert {"notebook/01_draw.ipynb", "notebook/01_draw.html"} <= files
 
