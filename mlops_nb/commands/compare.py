@@ -120,8 +120,9 @@ def _show_reproduction(screen, made) -> None:
         screen.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     equal = sum(row.verdict == "equal" for row in made.rows)
     said = f"{equal} of {len(made.rows)} metrics and outputs are equal"
+    word = "is reproduced" if made.equal else "is not reproduced"
     cells = f", {section.same} of {section.same + len(section.changes)} cells showed the same"
-    screen.print(f"\nrun [bold]{made.run.id[:8]}[/] {'is reproduced' if made.equal else 'is not reproduced'}: {said}{cells}")
+    screen.print(f"\nrun [bold]{made.run.id[:8]}[/] {word}: {said}{cells}")
     screen.print(f"the new run is {made.rerun.id[:8]} in MLflow")
 
 

@@ -80,8 +80,8 @@ class RunDiff:
     def to_dict(self) -> dict:  # In JSON's own types
         "All of it, for a program."
         sides = {w: {"run": r.id, "pipeline": r.pipeline} for w, r in (("before", self.before), ("after", self.after))}
-        sections = {s.name: {"same": s.same, "notes": s.notes, "changes": [c.__dict__ for c in s.changes]} for s in self.sections}
-        return sides | {"equal": self.equal, "sections": sections}
+        told = [{"same": s.same, "notes": s.notes, "changes": [c.__dict__ for c in s.changes]} for s in self.sections]
+        return sides | {"equal": self.equal, "sections": dict(zip((s.name for s in self.sections), told, strict=True))}
 
 
 def compare_values(
@@ -172,9 +172,9 @@ def _files(old: _Side, new: _Side, root: Path) -> dict[str, str]:
         path = run.folder / "code" / "uncommitted.patch"
         return path.read_bytes() if path.exists() else b""
 
-    if old.run.code.get("commit") == new.run.code.get("commit") and patch(old.run) == patch(new.run):
-        if old.run.code.get("commit") or old.run.id == new.run.id:
-            return {}
+    commits = [side.run.code.get("commit") for side in (old, new)]
+    if old.run.id == new.run.id or (commits[0] and commits[0] == commits[1] and patch(old.run) == patch(new.run)):
+        return {}
     found = changed_files(old.run, new.run, root, ("*.py", "pipeline.toml"))
     sides = ((side, step) for side in (old, new) for step in side.manifests)
     if not all(step in side.parts for side, step in sides):
@@ -243,8 +243,9 @@ def _metrics(old: _Side, new: _Side) -> Section:
         if x == y or (x is not None and y is not None and math.isnan(x) and math.isnan(y)):
             continue
         facts = {"absolute": y - x, "relative": (y - x) / abs(x) if x else None} if None not in (x, y) else {}
-        by = [f"{facts['absolute']:+.4g}"] + ([f"{facts['relative']:+.2%}"] if facts["relative"] else []) if facts else []
-        changes.append(Change(name, x, y, (", ".join(by),) if by else (), facts))
+        by = f"{facts['absolute']:+.4g}" if facts else ""
+        by += f", {facts['relative']:+.2%}" if facts.get("relative") else ""
+        changes.append(Change(name, x, y, (by,) if by else (), facts))
     return Section("metrics", tuple(changes), len(names) - len(changes))
 
 

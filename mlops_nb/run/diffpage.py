@@ -13,12 +13,15 @@ from .record import Run
 
 # %% ../../nbs/run/82_diffpage.ipynb #87204165
 STYLE = """
-:root { color-scheme: light dark; --line: #8884; --new: #1a7f3733; --old: #cf222e2b; --dim: light-dark(#57606a, #9aa4ae) }
+:root { color-scheme: light dark; --line: #8884; --new: #1a7f3733; --old: #cf222e2b }
+:root { --dim: light-dark(#57606a, #9aa4ae) }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere }
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; border-bottom: 1px solid var(--line) }
-table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top; padding: .25rem .5rem .25rem 0 }
-th { font-weight: 600 } .dim, .same { color: var(--dim) }
-pre { overflow-x: auto; font-size: .85rem; line-height: 1.4; margin: .25rem 0; padding: .5rem; border: 1px solid var(--line) }
+table { border-collapse: collapse; width: 100% } th { font-weight: 600 }
+td, th { text-align: left; vertical-align: top; padding: .25rem .5rem .25rem 0 }
+ .dim, .same { color: var(--dim) }
+pre { overflow-x: auto; font-size: .85rem; line-height: 1.4 }
+pre { margin: .25rem 0; padding: .5rem; border: 1px solid var(--line) }
 pre span { display: block; min-width: max-content } .new { background: var(--new) } .old { background: var(--old) }
 summary { cursor: pointer; padding: .25rem 0 } li { margin: .2rem 0 }
 """
@@ -48,7 +51,8 @@ def _section(section: Section) -> str:
 
 
 def _about(word: str, run: Run) -> str:
-    cells = (run.id[:8], run.pipeline, f"{run.started[:19].replace('T', ' ')} UTC", run.status.lower(), run.code.get("commit", "")[:10])
+    started, commit = run.started[:19].replace("T", " "), run.code.get("commit", "")[:10]
+    cells = (run.id[:8], run.pipeline, f"{started} UTC", run.status.lower(), commit)
     return f"<tr><th>{word}</th>{''.join(f'<td>{escape(text)}</td>' for text in cells)}</tr>"
 
 

@@ -1,70 +1,23 @@
 """`mlops-nb diff` on two runs between which a function, a data file and a parameter were changed."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from clones import USE, Sums
 from mlflow import MlflowClient
-from projects import VARIABLES
-
-COMMAND = Path(sys.executable).parent / "mlops-nb"
-USE = "import pandas as pd\nfrom mlops_nb import step"
-
-
-class Sums:
-    "A project in git, and a store of runs that all its clones share."
-
-    def __init__(self, folder: Path, store: Path):
-        self.folder, self.root = folder, folder / "one"
-        self.temporary = folder / "tmp"
-        self.temporary.mkdir()
-        shutil.copy(store, folder / "mlflow.db")
-        self.environment = {k: v for k, v in os.environ.items() if k not in VARIABLES} | {
-            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "MLOPS_NB_HOME": str(folder / "home"),
-            "TMPDIR": str(self.temporary), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_AUTHOR_NAME": "A",
-            "GIT_AUTHOR_EMAIL": "a@b.c", "GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@b.c",
-        }  # fmt: skip
-
-    def write(self, name: str, text: str) -> None:
-        path = self.root / "pipelines" / "sums" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    def git(self, *words: str, cwd: Path | None = None) -> str:
-        done = subprocess.run(["git", *words], cwd=cwd or self.root, env=self.environment, check=True,
-                              capture_output=True, text=True)  # fmt: skip
-        return done.stdout
-
-    def call(self, *words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
-        return subprocess.run([COMMAND, *words], cwd=cwd or self.root, env=self.environment | environment,
-                              capture_output=True, text=True)  # fmt: skip
-
-    def run(self, *words: str) -> str:
-        "Run the pipeline, and say which run it was."
-        done = self.call("run", "sums", "--wait", "--json", *words)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout)["id"]
 
 
 @pytest.fixture(scope="module")
-def sums(tmp_path_factory, empty_store, notebook):
+def sums(tmp_path_factory, empty_store):
     project = Sums(tmp_path_factory.mktemp("diff"), empty_store)
-    folder = project.root / "pipelines" / "sums"
-    notebook(folder / "01_draw.ipynb", USE + "\nfrom feats import clean", "df = clean(pd.read_csv('numbers.csv'))",
-             "step.save('numbers', df)", "print(len(df), 'rows; an object:', object())")  # fmt: skip
-    notebook(folder / "02_total.ipynb", USE, "total = factor * float(step.load('numbers')['value'].sum())",
-             "step.save('total', total)\nstep.log(total=total)", parameters="factor: float = 1.0")  # fmt: skip
+    project.notebook("01_draw.ipynb", USE + "\nfrom feats import clean", "df = clean(pd.read_csv('numbers.csv'))",
+                     "step.save('numbers', df)", "print(len(df), 'rows; an object:', object())")  # fmt: skip
+    project.notebook("02_total.ipynb", USE, "total = factor * float(step.load('numbers')['value'].sum())",
+                     "step.save('total', total)\nstep.log(total=total)", parameters="factor: float = 1.0")  # fmt: skip
     project.write("feats.py", "def clean(df):\n    return df.dropna()\n")
     project.write("unused.py", "x = 1\n")
     project.write("numbers.csv", "id,value\n1,10\n2,20\n3,30\n")
-    (project.root / "settings.ini").touch()
-    project.git("init", "-q")
-    project.git("add", ".")
-    project.git("commit", "-qm", "Begin")
+    project.begin()
     return project
 
 
@@ -113,8 +66,9 @@ def test_metrics_differ_by_how_much(found):
 
 
 def test_outputs_of_cells_differ_in_what_matters_only(found):
-    (change,) = found["outputs of cells"]
-    assert change["lines"][1:] == ["-3 rows; an object: <object object at <address>>",
+    changes = {c["name"]: c["lines"] for c in found["outputs of cells"]}
+    assert set(changes) == {"draw, cell 4", "draw, cell 5", "total, cell 4"}  # receipts show digests
+    assert changes["draw, cell 5"][1:] == ["-3 rows; an object: <object object at <address>>",
                                    "+4 rows; an object: <object object at <address>>"]  # fmt: skip
 
 
