@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIMIT', 'TableChange', 'find_key', 'compare_tables', 'explain_output']
 
-# %% ../../nbs/run/78_contents.ipynb #9fc2200a
+# %% ../../nbs/run/78_contents.ipynb #65991791
 import re
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ from ..errors import DataError
 from .executed import unified
 from .store import Output, Store, to_json
 
-# %% ../../nbs/run/78_contents.ipynb #70ab2abd
+# %% ../../nbs/run/78_contents.ipynb #76307dfe
 LIMIT = 1_000_000  # rows of a table; of larger ones a part is compared
 
 
@@ -38,7 +38,8 @@ class TableChange:
         counts = [(self.added, "added"), (self.removed, "removed"), (self.changed, "changed")]
         moved = ", ".join(f"{n:,} {word}" for n, word in counts if n)
         how = f"rows matched by `{self.key}`" if self.key else "whole rows matched: no column names them"
-        said.append(f"{moved or 'no row differs, only their order or their types'} ({how})")
+        equal = "in the columns of both, no row differs" if self.schema else "no row differs, only their order"
+        said.append(f"{moved or equal} ({how})")
         said += [f"{name} differs in {n:,} rows" for name, n in self.columns.items()] + list(self.examples)
         return said + ([f"compared one row in {self.sampled}: the tables are large"] if self.sampled > 1 else [])
 
@@ -61,7 +62,7 @@ def find_key(
     names = sorted(shared, key=lambda n: not re.search(r"(^|_)(id|key|index)$", str(n).lower()))
     return next((name for name in names if fits(name)), "")
 
-# %% ../../nbs/run/78_contents.ipynb #7053c616
+# %% ../../nbs/run/78_contents.ipynb #957740fe
 def _labelled(df):
     "The table with its row labels as a column, unless they only count."
     import pandas as pd
@@ -138,7 +139,7 @@ def _by_key(old, new, key: str, shared: list[str]) -> dict:
     return {"added": len(new) - len(common), "removed": len(old) - len(common), "changed": int(changed.sum()),
             "columns": columns, "examples": tuple(examples[:5])}  # fmt: skip
 
-# %% ../../nbs/run/78_contents.ipynb #0db9010f
+# %% ../../nbs/run/78_contents.ipynb #31578f06
 def _array_lines(before, after) -> list[str]:
     import numpy as np
 

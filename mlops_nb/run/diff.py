@@ -83,7 +83,7 @@ class RunDiff:
         told = [{"same": s.same, "notes": s.notes, "changes": [c.__dict__ for c in s.changes]} for s in self.sections]
         return sides | {"equal": self.equal, "sections": dict(zip((s.name for s in self.sections), told, strict=True))}
 
-
+# %% ../../nbs/run/80_diff.ipynb #b642ca8d
 def compare_values(
     name: str,  # Of the section
     before: dict[str, object],  # Values by name
