@@ -18,7 +18,7 @@ from .errors import MlopsError, nearest
 # %% ../nbs/90_cli.ipynb #71aa2cfc
 COMMANDS = {  # name: the module below `mlops_nb.commands`, in the order of the help
     "run": "pipelines", "resume": "pipelines", "cancel": "pipelines", "steps": "pipelines",
-    "runs": "runs", "show": "runs", "sync": "runs", "ui": "runs",
+    "runs": "runs", "show": "runs", "diff": "compare", "reproduce": "compare", "sync": "runs", "ui": "runs",
     "cache": "cache",
 }  # fmt: skip
 
@@ -82,5 +82,7 @@ def main():
       mlops-nb run heart --dry-run             which steps would run, and why
       mlops-nb resume 3f2a                     go on with a run that failed
       mlops-nb show 3f2a                       how a run went
+      mlops-nb diff 3f2a 9c01                  how two runs differ
+      mlops-nb reproduce 3f2a                  make a run again, and compare
       mlops-nb ui                              open MLflow on the runs
     """

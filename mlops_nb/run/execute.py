@@ -291,6 +291,7 @@ def run_pipeline(
     timeout: float | None = None,  # Of the whole run [s]; None takes that of `pipeline.toml`
     wait: bool | None = None,  # Whether to wait for MLflow; None waits when something was computed
     resumed: Run | None = None,  # The run to go on with
+    reproduces: str = "",  # The id of the run that this one repeats
 ) -> Run:  # How it went; look at its `status`
     "Run a pipeline as a tracked run; raise what `make_plan` raises before anything starts."
     plan = make_plan(pipeline, parameters, first, last, file)
@@ -303,6 +304,7 @@ def run_pipeline(
     options = Options(1 if hold_for else jobs, cache, frozenset(force), hold_for, timeout, resumed)
     given = {k: v for _, values in gather_given(pipeline, parameters, file)[1:] for k, v in values.items()}
     asked = {"parameters": {k: to_plain(v) for k, v in given.items()}, "first": first, "last": last}
+    asked |= {"reproduces": reproduces} if reproduces else {}
     where, run = settings(pipeline.folder), uuid.uuid4().hex
     folder, tell = where.home / "runs" / run, watch or (lambda event, **facts: None)
     lock = Lock(folder / "run.lock")

@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['PARAMETER', 'TAG', 'TYPES', 'DATA', 'SMALL', 'shorten', 'Ledger', 'Tracker', 'open_step', 'track_step', 'describe',
-           'start_run', 'end_run']
+           'start_run', 'end_run', 'download_run', 'add_files', 'models_before']
 
 # %% ../../nbs/run/40_track.ipynb #bb6037aa
 import getpass
 import json
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from ..config import Settings, write_whole
+from ..config import Settings, settings, write_whole
 from ..model.store import asking, connect
 from ..model.store import experiment as experiment_named
 from .manifest import Manifest
@@ -285,6 +286,7 @@ def start_run(
     if run.code.get("commit"):
         about |= {"mlflow.source.git.commit": run.code["commit"], "mlflow.source.git.branch": run.code["branch"]}
     about |= {"mlops_nb.resumed": run.resumed} if run.resumed else {}
+    about |= {"mlops_nb.reproduces": run.asked["reproduces"]} if run.asked.get("reproduces") else {}
     return tracker.open("", run.steps[0] if run.lone else Path(run.pipeline).name, None, about)
 
 
@@ -315,3 +317,70 @@ def end_run(
     tags |= {"mlops_nb.cached_steps": str(sum(bool(m.cached) for m in manifests))}
     tracker.log(tracked, parameters, [*metrics, ("seconds", run.seconds, 0)], tags)
     tracker.end(tracked, run.status, run.started, run.seconds)
+
+# %% ../../nbs/run/40_track.ipynb #d950aad0
+def _records_of(client, run: str) -> list:
+    "MLflow's records of the one run that an id may mean, without the candidates that its steps tried."
+    def search(condition: str) -> list:
+        found, token, condition = [], "", f"{condition} and tags.`mlops_nb.kind` != 'trial'"
+        while token is not None:
+            page = client.search_runs(homes, condition, page_token=token or None)
+            found, token = found + page, page.token or None
+        return found
+
+    homes = [e.experiment_id for e in client.search_experiments()]
+    if not homes or not re.fullmatch(r"[0-9a-f]{6,32}", run):
+        return []
+    found = search(f"tags.`mlops_nb.run` LIKE '{run}%'")
+    if not found:
+        whole = (name for e in search(f"attributes.run_id = '{run}'") for name in [e.data.tags["mlops_nb.run"]])
+        found = [r for name in whole for r in search(f"tags.`mlops_nb.run` = '{name}'")]
+    return found if len({r.data.tags["mlops_nb.run"] for r in found}) == 1 else []
+
+
+def download_run(
+    run: str,  # An id, ours or MLflow's; of ours, six characters are enough if no other run begins so
+    folder: Path,  # Where to lay it out
+    start: str | Path = ".",  # A folder of the project
+) -> str:  # Our id of the run; empty when MLflow does not have it
+    "Bring a run from MLflow: its record, environment, patch, and of each step manifest and notebook."
+    where, client, ledger = settings(start), connect(start), {}
+    with asking(where.tracking_uri):
+        for record in _records_of(client, run):
+            name, _, attempt = record.data.tags["mlops_nb.record"].partition("/")[2].partition("/")
+            if int(attempt or 1) >= int(ledger.get(name, (0,))[0]):
+                ledger[name] = int(attempt or 1), record
+        if "" not in ledger or "run.json" not in {f.path for f in client.list_artifacts(ledger[""][1].info.run_id)}:
+            return ""
+        for name, (_, record) in ledger.items():
+            for file in client.list_artifacts(record.info.run_id):
+                if file.path in ("run.json", "environment", "code", "step.json", "notebook"):
+                    (folder / name).mkdir(parents=True, exist_ok=True)
+                    client.download_artifacts(record.info.run_id, file.path, str(folder / name))
+            if (folder / name / "notebook").is_dir():
+                shutil.copytree(folder / name / "notebook", folder / name, dirs_exist_ok=True)
+    runs = {name and f"{name}/1": record.info.run_id for name, (_, record) in ledger.items()}
+    write_whole(folder / "tracked.json", to_json({"runs": runs, "done": []}))
+    return ledger[""][1].data.tags["mlops_nb.run"]
+
+# %% ../../nbs/run/40_track.ipynb #ac7c48f2
+def add_files(
+    run: Run,  # A run that MLflow knows
+    files: dict[str, str | bytes | Path],  # By their path in the run's artifacts
+    start: str | Path = ".",  # A folder of the project
+) -> bool:  # Whether MLflow knows the run
+    "Keep more files with a run; raise `TrackingError` when MLflow is away."
+    if tracked := run.tracked().get(""):
+        Tracker(settings(start), run).files(tracked, files)
+    return bool(tracked)
+
+
+def models_before(
+    moment: str,  # UTC, ISO 8601
+    start: str | Path = ".",  # A folder of the project
+) -> list[str]:  # Such as "heart version 3"
+    "The versions of models that were registered before a moment."
+    where, client = settings(start), connect(start)
+    with asking(where.tracking_uri):
+        found = [v for v in client.search_model_versions() if v.creation_timestamp < _moment(moment)]
+    return sorted(f"{v.name} version {v.version}" for v in found)
