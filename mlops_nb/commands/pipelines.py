@@ -63,7 +63,7 @@ def _finish(done, as_json: bool) -> None:
     if as_json:
         click.echo(run_json(done))
         error = done.error()
-        click.get_current_context().exit(error.exit_code if error else 0)
+        click.get_current_context().exit(error.exit_code if error else int(done.status != "FINISHED"))
     screen, manifests = console(), done.manifests()
     if not screen.is_terminal:
         screen.print("", run_table([step_row(m.step, m) for m in manifests]))

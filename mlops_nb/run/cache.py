@@ -120,10 +120,10 @@ class StepCache:
         **facts: object,  # Fields of the manifest that belong to the new run: run, notebook, started, seconds
     ) -> Manifest:  # As written
         "Lay the results of an entry out as if the step had just run."
-        old, new = (Path(n).stem for n in (entry.manifest.notebook, facts.get("notebook", entry.manifest.notebook)))
+        stem, own = (Path(n).stem for n in (entry.manifest.notebook, facts.get("notebook", entry.manifest.notebook)))
+        names = {f"{stem}{suffix}": f"{own}{suffix}" for suffix in (".ipynb", ".html")}
         for file in entry.files:
-            name = Path(file.name)
-            with whole_file(folder / (f"{new}{name.suffix}" if name.stem == old else name)) as temporary:
+            with whole_file(folder / names.get(file.name, file.name)) as temporary:
                 shutil.copyfile(self.store.home / file.file, temporary)
         maker = entry.manifest.cached or entry.manifest.run
         manifest = replace(entry.manifest, cached=maker, key=entry.key, **facts)
@@ -196,12 +196,16 @@ class Remote:
         return True
 
 # %% ../../nbs/run/34_cache.ipynb #4c6dcd12
+def _paths(cache: StepCache) -> list[Path]:
+    "The files of all entries; one that is being written, or was when its writer died, begins with a dot."
+    return sorted(p for p in (cache.folder / "entries").glob("*/*.json") if p.name[0] != ".")
+
+
 def entries(
     cache: StepCache,  # Where to look
 ) -> Iterator[tuple[Entry, float]]:  # Each entry, and when it was written [s since 1970]
     "All readable entries of this machine, newest first."
-    paths = sorted((cache.folder / "entries").glob("*/*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
-    for path in paths:
+    for path in sorted(_paths(cache), key=lambda p: p.stat().st_mtime, reverse=True):
         if found := cache.read(path.stem)[0]:
             yield found, path.stat().st_mtime
 
@@ -211,7 +215,7 @@ def verify(
     tell: Callable[[int, int], None] = lambda done, of: None,  # Called after each entry
 ) -> list[tuple[str, str]]:  # (entry's key, what is wrong), empty when all is whole
     "Hold every entry and every file it names against its digest."
-    paths, wrong = sorted((cache.folder / "entries").glob("*/*.json")), []
+    paths, wrong = _paths(cache), []
     for i, path in enumerate(paths, start=1):
         entry, trouble = cache.read(path.stem)
         states = [(o.name, cache.store.state(o)) for o in entry.needs] if entry else []
@@ -244,13 +248,13 @@ def collect(
     "Remove old and unreadable entries, and every file that nothing refers to any more."
     limit, going = time.time() - 86400 * days, []
     kept = _referred(cache.store)
-    for path in (cache.folder / "entries").glob("*/*.json"):
+    for path in _paths(cache):
         entry, _ = cache.read(path.stem)
         if entry is None or path.stat().st_mtime < limit:
             going.append(path)
         else:
             kept |= {o.file for o in entry.needs}
-    for path in cache.store.home.glob("objects/*/*"):
+    for path in [*cache.store.home.glob("objects/*/*"), *cache.folder.glob("entries/*/.*")]:
         if path.relative_to(cache.store.home).as_posix() not in kept and path.stat().st_mtime < time.time() - young:
             going.append(path)
     size = sum(p.stat().st_size for p in going)

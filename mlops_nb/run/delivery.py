@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from ..config import Lock, settings
-from ..errors import MlopsError, TrackingError
+from ..errors import DataError, MlopsError, TrackingError
 from .record import Run, is_alive, mark, outbox, read_run
 
 # %% ../../nbs/run/42_delivery.ipynb #d4f9660e
@@ -37,36 +37,48 @@ def deliver(
         record = read_run(run, start)
         tracker = Tracker(where, record)
         for name, folder in record.attempts():
-            if manifest := read_manifest(folder):
+            manifest = read_manifest(folder)
+            if manifest and name == f"{manifest.step}/{manifest.attempt}":  # not a later try in the same folder
                 track_step(tracker, name, manifest, folder)
-        if not is_alive(record):
+        if record.status != "RUNNING":  # when its steps were read; if it has ended since, somebody comes again
             end_run(tracker)
             mark(record, False)
     finally:
         lock.release()
 
 # %% ../../nbs/run/42_delivery.ipynb #0f3798ce
-def sync(
-    start: str | Path = ".",  # A folder of the project
-    tell=lambda run, done, of: None,  # Called after each run
-) -> list[str]:  # The runs that were delivered
-    "Deliver all runs that wait and are over; raise `TrackingError` when the server is still away."
-    home, done = settings(start).home, []
-    waiting = [run for run in outbox(home) if (home / "runs" / run / "run.json").exists()]
-    for run in waiting:
-        if not is_alive(read_run(run, start)):
-            deliver(run, start)
-            done.append(run)
-        tell(run, len(done), len(waiting))
-    return done
-
-# %% ../../nbs/run/42_delivery.ipynb #cc78366d
 PATIENCE = {  # a server that does not answer is given up sooner than MLflow would by itself
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
 }
 
 
+def _lose_patience() -> None:
+    "Set `PATIENCE` in this process; what the user has set stays."
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
+
+
+def sync(
+    start: str | Path = ".",  # A folder of the project
+    tell=lambda run, done, of: None,  # Called after each run
+) -> list[str]:  # The runs that were delivered
+    "Deliver all runs that wait and are over; raise `TrackingError` when the server is away, `DataError` for damage."
+    _lose_patience()
+    waiting, done, damage = outbox(settings(start).home), [], None
+    for run in waiting:
+        try:
+            if not is_alive(read_run(run, start)):
+                deliver(run, start)
+                done.append(run)
+        except DataError as error:
+            damage = error
+        tell(run, len(done), len(waiting))
+    if damage:
+        raise damage
+    return done
+
+# %% ../../nbs/run/42_delivery.ipynb #cc78366d
 def _serve(run: str, start: str) -> None:
     "The courier's work, in its own process."
     from mlops_nb.run.track import Tracker, open_step
@@ -74,6 +86,7 @@ def _serve(run: str, start: str) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever prints must not be taken for an answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _lose_patience()
     for line in sys.stdin:
         asked, trouble, opened = json.loads(line), "", ""
         try:
@@ -103,12 +116,11 @@ class Courier:
         start: Path,  # A folder of the project
     ):
         command = [sys.executable, "-c", "import sys; from mlops_nb.run.delivery import _serve; _serve(*sys.argv[1:])"]
-        patience = {k: v for k, v in PATIENCE.items() if k not in os.environ}
         self.trouble, self.away, self._answers = "", False, queue.Queue()
         with open(run.folder / "delivery.log", "ab") as log:
             self.process = subprocess.Popen(
                 [*command, run.id, str(start)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                env=os.environ | patience, start_new_session=True,
+                start_new_session=True,
             )  # fmt: skip
         threading.Thread(target=self._listen, daemon=True).start()
 

@@ -132,13 +132,16 @@ def _replay(runner: Runner, task: Task) -> bool:
     forced = step in options.force or not (options.cache or resumed)
     if not forced and task.attempt == 1 and (resumed or task.planned.settings.cache):
         entry, trouble = runner.cache.find(task.key)
+        if entry is None and resumed:  # its runner was killed before it could keep what the step had done
+            runner.cache.keep(task.key, task.parts, earlier, options.resumed.folder / step)
+            entry, trouble = runner.cache.find(task.key)
     if entry is None:
         task.why = ["asked for"] if forced else reasons(runner.cache, task, runner.notebook(task), trouble)
         return False
     seconds = round(time.monotonic() - begun, 3)
     manifest = runner.cache.replay(
-        entry, runner.run.folder / step, run=runner.run.id, notebook=runner.notebook(task), tracked="", started=now(),
-        attempt=1, seconds=seconds,
+        entry, runner.run.folder / step, step=step, notebook=runner.notebook(task), run=runner.run.id, tracked="",
+        started=now(), attempt=1, seconds=seconds,
     )  # fmt: skip
     runner.cache.remember(manifest, task.key)
     task.lock.release()
@@ -313,8 +316,9 @@ def run_pipeline(
         code = keep_provenance(where.root, folder)
         facts = {"asked": asked, "code": code, "resumed": resumed.id if resumed else "", "runner": me()}
         key = pipeline_key(pipeline.folder)
-        record = write_run(Run(run, key, pipeline.experiment, "RUNNING", now(), 0.0, names, folder, **facts))
+        record = Run(run, key, pipeline.experiment, "RUNNING", now(), 0.0, names, folder, **facts)
         mark(record, True)
+        write_run(record)
         return _carry_out(Runner(pipeline, plan, record, options, tell), wait)
     finally:
         lock.release()
@@ -345,11 +349,12 @@ def resume(
     parameters: dict[str, object] | None = None,  # New ones; the rest is as it was asked
     **options: object,  # As `run_pipeline` has them
 ) -> Run:  # The new run
-    "Go on from the first unfinished step; raise `ConfigError` for a run that goes on, or has finished."
+    "Go on from the first unfinished step; raise `ConfigError` for a run that goes on, `DataError` for a damaged one."
     if is_alive(run):
         raise ConfigError(f"run {run.id[:8]} is still going on", f"end it first: mlops-nb cancel {run.id[:8]}")
     if run.lone:
         raise ConfigError(f"run {run.id[:8]} is a notebook that papermill ran by itself", "run it again with papermill")
+    run.manifests()  # a damaged one is told of now
     asked = run.asked.get("parameters", {}) | (parameters or {})
     return run_pipeline(pipeline, asked, run.asked.get("first"), run.asked.get("last"), resumed=run, **options)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NUMBER', 'KNOWN', 'KNOWN_STEP', 'EMPTY', 'StepSettings', 'read_toml', 'Pipeline', 'find_pipeline', 'order_steps',
-           'read_pipeline', 'Planned', 'gather_given', 'select', 'make_plan']
+           'check_shape', 'read_pipeline', 'Planned', 'gather_given', 'select', 'make_plan']
 
 # %% ../../nbs/run/60_pipeline.ipynb #05ac051c
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..config import project_root, settings
 from ..errors import ConfigError, NotebookError, nearest
+from .cells import read_notebook
 from .manifest import pipeline_key
 from .notebook import Step, read_step, step_name
 from .given import from_environment, read_given, resolve_given
@@ -151,6 +152,37 @@ def order_steps(
         done.add(free[0].name)
     return tuple(ordered)
 
+# %% ../../nbs/run/60_pipeline.ipynb #06adcca3
+def _misshapen(notebook: dict) -> str:
+    "What of a notebook is not as Jupyter writes it; empty when all is well."
+    about, text = notebook.get("metadata"), lambda v: isinstance(v, str)  # noqa: E731
+    if notebook.get("nbformat") != 4 or not isinstance(about, dict):
+        return "`metadata` is missing" if notebook.get("nbformat") == 4 else "`nbformat` is not 4"
+    spec = about.get("kernelspec", {"name": "", "display_name": ""})
+    if not isinstance(spec, dict) or not all(map(text, (spec.get("name"), spec.get("display_name")))):
+        return "`kernelspec` needs a `name` and a `display_name`"
+    if not text(spec.get("language", "")):
+        return "the `language` of its `kernelspec` is no text"
+    for i, cell in enumerate(notebook["cells"], start=1):
+        if not isinstance(cell, dict) or cell.get("cell_type") not in ("code", "markdown", "raw"):
+            return f"cell {i} is of no type that there is"
+        if not isinstance(cell.get("metadata"), dict):
+            return f"cell {i} has no `metadata`"
+        tags, lines = cell["metadata"].get("tags", []), cell.get("source")
+        if not isinstance(tags, list) or not all(map(text, tags)):
+            return f"the `tags` of cell {i} are no list of texts"
+        if not text(lines) and not (isinstance(lines, list) and all(map(text, lines))):
+            return f"cell {i} has no text"
+    return ""
+
+
+def check_shape(
+    path: Path,  # A notebook
+) -> None:
+    "Raise `NotebookError` for a file that Jupyter would not take for a notebook, or not run."
+    if found := _misshapen(read_notebook(path)):
+        raise NotebookError(f"{path} is no notebook that runs: {found}", "open it in JupyterLab, mend and save it")
+
 # %% ../../nbs/run/60_pipeline.ipynb #7d1560fd
 def read_pipeline(
     folder: str | Path,  # A folder of notebooks
@@ -160,6 +192,8 @@ def read_pipeline(
     paths = sorted(p for p in folder.glob("*.ipynb") if p.name[0] not in "._")
     if not paths:
         raise ConfigError(f"there are no notebooks in {folder}", EMPTY)
+    for path in paths:
+        check_shape(path)
     steps, names = [read_step(path) for path in paths], {}
     for step in steps:
         if step.name in names:

@@ -9,7 +9,6 @@ __all__ = ['Run', 'step_error', 'write_run', 'read_run', 'list_runs', 'is_alive'
 import json
 import os
 import socket
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -150,15 +149,22 @@ def settle(
     if run.status != "RUNNING" or is_alive(run):
         return run
     note = f"the runner (process {run.runner.get('pid')}) died and left this run unfinished"
-    for name, folder in run.attempts():
-        if (folder / "context.json").exists() and not (folder / "step.json").exists():
-            told = json.loads((folder / "context.json").read_text(encoding="utf-8"))
-            facts = {"parameters": told.get("parameters") or {}, "failure": Failure("RunnerDied", note)}
-            step, notebook = name.split("/")[0], told.get("notebook", "")
-            write_manifest(Manifest(step, notebook, "KILLED", run.started, 0.0, run.id, **facts), folder)
+    _end_begun(run, Failure("RunnerDied", note))
     last = max((p.stat().st_mtime for p in run.folder.rglob("*") if p.is_file()), default=0)
     seconds = max(last - datetime.fromisoformat(run.started).timestamp(), 0)
     return write_run(replace(run, status="KILLED", seconds=round(seconds, 3), note=note))
+
+
+def _end_begun(run: Run, failure: Failure) -> None:
+    "Write the manifest of every step that was begun and that nobody ended."
+    for name, folder in run.attempts():
+        if (folder / "step.json").exists():
+            continue
+        (step, attempt), context = name.split("/"), folder / "context.json"
+        told = json.loads(context.read_text(encoding="utf-8")) if context.exists() else {}
+        facts = {"parameters": told.get("parameters") or {}, "failure": failure, "attempt": int(attempt)}
+        manifest = Manifest(step, told.get("notebook", ""), "KILLED", run.started, 0.0, run.id, **facts)
+        write_manifest(manifest, folder)
 
 
 def end_record(
@@ -170,6 +176,7 @@ def end_record(
     found = [m.status for m in run.manifests()]
     whole = "FINISHED" if len(found) == len(run.steps) else "FAILED"
     worst = next((s for s in ("KILLED", "FAILED") if s in found), whole)
+    _end_begun(run, Failure("RunEnded", "the run ended before this step did"))
     return write_run(replace(run, status=status or worst, seconds=round(seconds, 3)))
 
 
@@ -180,9 +187,10 @@ def me() -> dict:  # pid and host
 # %% ../../nbs/run/36_record.ipynb #ad6cae69
 def outbox(
     home: Path,  # The project's store
-) -> Iterable[str]:  # Ids of runs
+) -> list[str]:  # Ids of runs
     "The runs that MLflow does not have, or not all of."
-    return sorted(p.name for p in (home / "outbox").glob("*"))
+    marked = (p.name for p in (home / "outbox").glob("*"))
+    return sorted(run for run in marked if (home / "runs" / run / "run.json").exists())
 
 
 def mark(

@@ -37,6 +37,8 @@ def _listen(requests: queue.Queue, current: dict) -> None:
         elif job := current.get("job"):
             job.stopped = request["reason"]
             os.kill(os.getpid(), signal.SIGINT)
+        else:
+            break
     os._exit(0)
 
 

@@ -1,0 +1,75 @@
+"""The project to which bad things happen, and how it fares when nothing does."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from projects import make_project
+
+pytest.register_assert_rewrite("scene")
+from scene import USE, Scene, fault, summary  # noqa: E402
+
+from mlops_nb.run.cache import StepCache, entries  # noqa: E402
+from mlops_nb.run.store import Store  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    "A run to which nothing happened."
+
+    home: Path  # Its store, with the first step in the cache and nothing else
+    summary: dict  # What it came to
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory) -> Callable[[Path], None]:
+    "Write the pipeline `sums` into a project: draw numbers, add them up, report."
+    import nbformat
+
+    def write(path: Path, *cells: str, parameters: str = "") -> None:
+        code = nbformat.v4.new_code_cell
+        cells = [code(parameters, metadata={"tags": ["parameters"]}), *map(code, (USE, *cells))]
+        about = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=about), path)
+
+    folder = tmp_path_factory.mktemp("sums")
+    write(
+        folder / "01_draw.ipynb", fault("DRAW"), "step.save('numbers', list(range(rows)))", parameters="rows: int = 9"
+    )
+    add = ["total = sum(step.load('numbers'))", fault("TOTAL"), "step.save('total', total)\nstep.log(total=total)"]
+    write(folder / "02_total.ipynb", *add)
+    write(folder / "03_report.ipynb", "step.log(half=step.load('total') / 2)", fault("REPORT"))
+    return lambda root: shutil.copytree(folder, root / "pipelines" / "sums")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, empty_store, pipeline) -> Undisturbed:
+    "The run that all others are held against, done once."
+    scene = Scene(make_project(tmp_path_factory.mktemp("undisturbed"), empty_store))
+    pipeline(scene.root)
+    assert scene.call("run", "sums").code == 0
+    manifests = scene.newest().manifests()
+    assert [m.cached for m in manifests] == [""] * 3
+    cache = StepCache(Store(scene.home))
+    for entry, _ in entries(cache):
+        if entry.manifest.step != "draw":
+            cache.path(entry.key).unlink()
+    for name in ("runs", "newest", "outbox"):
+        shutil.rmtree(scene.home / name)
+    return Undisturbed(scene.home, summary(manifests))
+
+
+@pytest.fixture
+def bare(root, pipeline) -> Scene:
+    "A project in which nothing has run yet."
+    pipeline(root)
+    return Scene(root)
+
+
+@pytest.fixture
+def scene(bare, undisturbed) -> Scene:
+    "A project whose first step is in the cache, so that a run comes to the second at once."
+    shutil.copytree(undisturbed.home, bare.home)
+    return bare

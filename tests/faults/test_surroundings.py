@@ -1,0 +1,251 @@
+"""What fails around a run: the tracking server, the disk, the cache, the clock, the notebooks themselves."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from scene import MARK, Scene, wait_for
+from servers import TrackingServer, broken_server, hanging_server
+
+from mlops_nb.run.cache import StepCache, entries
+from mlops_nb.run.record import list_runs, outbox
+from mlops_nb.run.store import Store
+
+
+@pytest.fixture
+def server(tmp_path, empty_store):
+    "A tracking server that is not started yet."
+    folder = tmp_path / "server"
+    folder.mkdir()
+    shutil.copy(empty_store, folder / "mlflow.db")
+    found = TrackingServer(folder)
+    yield found
+    found.kill()
+
+
+def expect_waiting(scene: Scene, done, address: str, runs: int) -> None:
+    "A run has finished that MLflow does not have; to ask for it now is in vain, and does not take long."
+    assert (done.code, scene.newest().status) == (0, "FINISHED"), done
+    assert done.says("MLflow does not have this run yet"), done
+    assert done.says("when it is back: mlops-nb sync"), done
+    assert len(outbox(scene.home)) == runs
+    scene.expect_in_order()
+    before = time.monotonic()
+    done = scene.call("sync")
+    assert (done.code, address in done.said) == (3, True), done
+    assert time.monotonic() - before < 60
+    assert len(outbox(scene.home)) == runs
+
+
+def test_no_run_waits_for_a_server_and_the_server_gets_each_once(scene, undisturbed, server):
+    with broken_server() as broken, hanging_server() as hanging:
+        scene.surroundings |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}  # [s]; the rest is as the library has it
+        bad = {server.address: [], broken: ["--wait"], hanging: ["--force", "report"]}  # nobody listens at the first
+        for runs, (address, words) in enumerate(bad.items(), start=1):
+            scene.surroundings |= {"MLFLOW_TRACKING_URI": address}
+            expect_waiting(scene, scene.call("run", "sums", *words), address, runs)
+    scene.surroundings |= {"MLFLOW_TRACKING_URI": server.address}
+    del scene.surroundings["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+    server.start()
+    runner = scene.start("run", "sums", "--force", "total", FAULT_TOTAL=MARK + "time.sleep(2)")
+    scene.begun()
+    server.kill()
+    expect_waiting(scene, runner.end(), server.address, 4)
+    server.start()
+    sync = scene.start("sync")
+    wait_for(lambda: any(run.tracked() for run in list_runs(scene.root)[1:]))
+    sync.kill()
+    assert outbox(scene.home)
+    scene.uri = server.address
+    done = scene.call("sync")
+    assert done.code == 0, done
+    scene.expect_finished(done, undisturbed)
+
+
+def test_a_folder_of_artifacts_that_cannot_be_written_keeps_the_run_waiting(scene, undisturbed):
+    blocked = scene.root / "mlartifacts"
+    blocked.write_text("no folder")
+    expect_waiting(scene, scene.call("run", "sums"), "mlflow.db", 1)
+    blocked.unlink()
+    done = scene.call("sync")
+    scene.expect_finished(done, undisturbed)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str):
+    "A disk of its own for a folder."
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.getuid() or not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a small disk takes the right to mount one")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+FILL = """
+import shutil
+free = shutil.disk_usage(step.context().home).free
+open(step.context().home / "filler", "wb").write(bytes(max(free - {left}, 0)))
+step.save("total", list(range(10**6)))
+"""
+FULL = {  # how much is left [bytes]: enough for the records of the run, or for nothing
+    "the notebook": ("10**6", 1, "No space left on device"),
+    "the runner": ("0", 3, "see that it can be written, and that the disk is not full"),
+}
+
+
+@pytest.mark.parametrize("who", FULL)
+def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(bare, undisturbed, who):
+    left, code, words = FULL[who]
+    with small_disk(bare.home, "16m"):
+        shutil.copytree(undisturbed.home, bare.home, dirs_exist_ok=True)
+        done = bare.call("run", "sums", FAULT_TOTAL=FILL.format(left=left))
+        assert (done.code, done.says(words)) == (code, True), done
+        bare.expect_no_orphans()
+        (bare.home / "filler").unlink()
+        run = bare.newest()
+        assert run.status == ("FAILED" if code == 1 else "KILLED")
+        assert bare.statuses(run)["draw"] == "FINISHED"
+        bare.expect_whole()
+        bare.expect_finished(bare.call("resume", run.id), undisturbed)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def test_what_is_damaged_in_the_cache_is_said_and_made_anew(scene, undisturbed):
+    assert scene.call("run", "sums").code == 0
+    cache = StepCache(Store(scene.home))
+    kept = {entry.manifest.step: entry for entry, _ in entries(cache)}
+    cut(cache.path(kept["draw"].key))
+    cut(scene.home / kept["total"].manifest.outputs[0].file)
+    next(scene.home / file.file for file in kept["report"].files if file.name == "03_report.html").unlink()
+    done = scene.call("cache", "verify")
+    assert (done.code, done.says("3 things are wrong; their steps will run again")) == (1, True), done
+    done = scene.call("run", "sums", "--why")
+    assert done.says("draw runs: the cache entry is damaged"), done
+    assert done.says("total runs: total is damaged in the cache"), done
+    assert done.says("report runs: 03_report.html is missing in the cache"), done
+    scene.expect_finished(done, undisturbed)
+
+
+def test_a_damaged_record_of_an_old_run_is_named_and_holds_up_no_other(scene, undisturbed):
+    assert scene.call("run", "sums", FAULT_TOTAL="assert False").code == 1
+    old = scene.newest()
+    other = scene.call("run", "sums", "--to", "draw")
+    assert other.code == 0
+    newer = scene.newest().id
+    scene.expect_no_orphans()
+    kept = (old.folder / "draw" / "step.json").read_bytes()
+    cut(old.folder / "draw" / "step.json")
+    for run in (old.id, newer):
+        (scene.home / "outbox" / run).touch()
+    for command in (["runs"], ["show", old.id], ["resume", old.id], ["sync"]):
+        done = scene.call(*command)
+        assert (done.code, done.says(f"{old.id}/draw/step.json is damaged")) == (2, True), done
+    assert outbox(scene.home) == [old.id]
+    assert len(list(scene.home.glob("runs/*/run.json"))) == 2  # the resume began nothing
+    (old.folder / "draw" / "step.json").write_bytes(kept)
+    scene.expect_finished(scene.call("resume", old.id), undisturbed)
+
+
+JUMPS = """
+from datetime import datetime, timedelta
+from itertools import cycle
+from mlops_nb.run import manifest
+now, hours = manifest.now, cycle([0, -1, 24])
+def jump():
+    return (datetime.fromisoformat(now()) + timedelta(hours=next(hours))).isoformat(timespec="milliseconds")
+manifest.now = jump
+"""
+
+
+def test_a_clock_that_jumps_lengthens_nothing(scene, undisturbed, tmp_path):
+    (tmp_path / "clock").mkdir()
+    (tmp_path / "clock" / "sitecustomize.py").write_text(JUMPS)  # in every process of the run
+    done = scene.call("run", "sums", PYTHONPATH=str(tmp_path / "clock"))
+    run = scene.expect_finished(done, undisturbed)
+    assert len({m.started[:13] for m in run.manifests()}) > 1
+    assert all(0 <= seconds < 120 for seconds in [run.seconds, *(m.seconds for m in run.manifests())])
+
+
+CELLS = [
+    {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": ["n: int = 1\n", "m: int = 2"]},
+    {"cell_type": "code", "metadata": {}, "source": "from mlops_nb import step\nstep.log(n=n + m)"},
+]
+CELLS = [cell | {"outputs": [], "execution_count": None} for cell in CELLS]
+SPEC = {"name": "python3", "display_name": "Python 3", "language": "python"}
+WHOLE = {"nbformat": 4, "nbformat_minor": 4, "metadata": {"kernelspec": SPEC}, "cells": CELLS}  # 4.4 knows no ids
+
+
+def spec(**facts: object) -> dict:
+    return WHOLE | {"metadata": {"kernelspec": facts}}
+
+
+def more(**cell: object) -> dict:
+    return WHOLE | {"cells": [*CELLS, CELLS[1] | cell]}
+
+
+REFUSED = {
+    "cut off": (json.dumps(WHOLE)[:100], "is not JSON"),
+    "empty": ("", "is not JSON"),
+    "another encoding": (b"\xff\xfe{", "is not JSON"),
+    "null": (None, "no list of cells"),
+    "a list": ([], "no list of cells"),
+    "format 3": ({"worksheets": [], "nbformat": 3, "metadata": {}}, "format 3"),
+    "format 5": (WHOLE | {"nbformat": 5}, "`nbformat` is not 4"),
+    "no format": ({"cells": CELLS, "metadata": {}}, "`nbformat` is not 4"),
+    "no metadata": ({k: v for k, v in WHOLE.items() if k != "metadata"}, "`metadata` is missing"),
+    "metadata null": (WHOLE | {"metadata": None}, "`metadata` is missing"),
+    "kernel null": (WHOLE | {"metadata": {"kernelspec": None}}, "`kernelspec` needs"),
+    "kernel a text": (WHOLE | {"metadata": {"kernelspec": "python3"}}, "`kernelspec` needs"),
+    "a language only": (spec(language="R"), "`kernelspec` needs a `name`"),
+    "another language": (spec(name="ir", display_name="R", language="R"), "wants the kernel `ir`"),
+    "unknown kernel": (spec(name="pyhton3", display_name="Python"), "did you mean `python3`"),
+    "language null": (spec(name="python3", display_name="Python", language=None), "`language`"),
+    "cells numbers": (WHOLE | {"cells": [1]}, "cell 1 is of no type"),
+    "cells null": (WHOLE | {"cells": None}, "no list of cells"),
+    "unknown cell": (more(cell_type="weird"), "cell 3 is of no type"),
+    "cell without metadata": (more(metadata=None), "cell 3 has no `metadata`"),
+    "source null": (more(source=None), "cell 3 has no text"),
+    "source numbers": (more(source=[5]), "cell 3 has no text"),
+    "tags a text": (more(metadata={"tags": "parameters"}), "the `tags` of cell 3"),
+    "no tag": (WHOLE | {"cells": CELLS[1:]}, "no cell is tagged `parameters`"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_malformed_notebook_is_refused_before_anything_starts(bare, what):
+    content, words = REFUSED[what]
+    content = content if isinstance(content, str | bytes) else json.dumps(content)
+    notebook = bare.root / "pipelines" / "sums" / "04_odd.ipynb"
+    notebook.write_bytes(content if isinstance(content, bytes) else content.encode())
+    done = bare.call("run", "sums")
+    assert (done.code, done.says(words), "04_odd.ipynb" in done.said) == (2, True, True), done
+    assert not (bare.home / "runs").exists()
+
+
+def test_an_unusual_notebook_just_runs(root):
+    folder = root / "pipelines" / "odd"
+    folder.mkdir(parents=True)
+    unusual = {
+        "01_old": WHOLE,  # lines as a list and as a text, no ids
+        "02_plain": WHOLE | {"metadata": {}},  # no kernel is named
+        "03_new": WHOLE | {"nbformat_minor": 5},  # ids are missing
+    }
+    for name, notebook in unusual.items():
+        (folder / f"{name}.ipynb").write_text(json.dumps(notebook))
+    scene = Scene(root)
+    done = scene.call("run", "odd")
+    assert done.code == 0, done
+    assert [m.metrics for m in scene.newest().manifests()] == [{"n": 3}] * 3
+    scene.expect_in_order()
+    scene.expect_delivered()
