@@ -155,9 +155,11 @@ def order_steps(
 # %% ../../nbs/run/60_pipeline.ipynb #06adcca3
 def _misshapen(notebook: dict) -> str:
     "What of a notebook is not as Jupyter writes it; empty when all is well."
-    about, text = notebook.get("metadata"), lambda v: isinstance(v, str)  # noqa: E731
-    if notebook.get("nbformat") != 4 or not isinstance(about, dict):
-        return "`metadata` is missing" if notebook.get("nbformat") == 4 else "`nbformat` is not 4"
+    about, text = notebook.get("metadata"), lambda v: isinstance(v, str)
+    if notebook.get("nbformat") != 4:
+        return "`nbformat` is not 4"
+    if not isinstance(about, dict):
+        return "`metadata` is missing"
     spec = about.get("kernelspec", {"name": "", "display_name": ""})
     if not isinstance(spec, dict) or not all(map(text, (spec.get("name"), spec.get("display_name")))):
         return "`kernelspec` needs a `name` and a `display_name`"

@@ -10,7 +10,7 @@ from mlops_nb.run.manifest import read_manifest
 LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_{}, ({}, resource.RLIM_INFINITY)); "
 HELD = "int(open('/proc/self/statm').read().split()[0]) * 4096"
 DEAF = "signal.signal(signal.SIGINT, signal.SIG_IGN); "
-LIMITED = "[steps.total]\ntimeout = 4"
+LIMITED = "[steps.total]\ntimeout = 10"
 AGAIN = "[steps.total]\nretries = 2\nbackoff = 0.2"
 
 
@@ -31,9 +31,9 @@ CASES = {
     "sys.exit": Case("import sys; sys.exit(3)", "SystemExit: 3"),
     "memory": Case(LIMIT.format("AS", HELD + " + 2**26") + "bytearray(2**30)", "MemoryError"),
     "file size": Case(LIMIT.format("FSIZE", 0), "File too large"),
-    "step limit": Case(STICK, "the step is over its time limit of 4 s", LIMITED),
-    "run limit": Case(STICK, "the run is over its time limit of 12 s", words=("--timeout", "12")),
-    "deaf": Case(DEAF + STICK, "the step is over its time limit of 4 s", LIMITED),
+    "step limit": Case(STICK, "the step is over its time limit of 10 s", LIMITED),
+    "run limit": Case(STICK, "the run is over its time limit of 15 s", words=("--timeout", "15")),
+    "deaf": Case(DEAF + STICK, "the step is over its time limit of 10 s", LIMITED),
 }
 
 
