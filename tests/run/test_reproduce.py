@@ -168,11 +168,12 @@ def test_outside_git_the_present_files_will_do_while_they_are_the_same(tmp_path,
     assert "the code of step `total` has changed since" in done.stderr
 
 
+@pytest.mark.timeout(600)  # two runs of the whole pipeline, of which only the page of the profile is left out
 def test_the_heart_run_is_equal_to_the_last_bit_from_a_second_clone(tmp_path, empty_store):
     project = Sums(tmp_path, empty_store)
     shutil.copytree(HEART, project.root / "nbs" / "pipelines" / "heart")
     project.begin()
-    done = project.call("run", "heart", "--wait", "--json")
+    done = project.call("run", "heart", "--to", "batch_score", "--wait", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     run = json.loads(done.stdout)["id"]
     project.git("clone", "-q", str(project.root), str(tmp_path / "two"))
