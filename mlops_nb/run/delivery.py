@@ -136,14 +136,15 @@ class Courier:
         except (BrokenPipeError, ValueError):
             return {"trouble": "the process that talks to MLflow has died"}
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
+        while True:
+            left = deadline - time.monotonic()
             try:
-                answer = self._answers.get(timeout=left)
+                answer = self._answers.get(timeout=left) if left > 0 else self._answers.get_nowait()
             except queue.Empty:
                 break
             if answer is None:
                 return {"trouble": "the process that talks to MLflow has died"}
-            self.away, self.trouble = False, answer["trouble"]
+            self.away, self.trouble = bool(answer["trouble"]), answer["trouble"]
             if all(answer.get(k) == v for k, v in request.items()):
                 return answer
         return {"trouble": f"MLflow has not answered for {seconds:.0f} s"} if seconds else {"trouble": ""}
