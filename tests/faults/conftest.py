@@ -15,6 +15,13 @@ from mlops_nb.run.cache import StepCache, entries  # noqa: E402
 from mlops_nb.run.store import Store  # noqa: E402
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    "A test that puts one fault upon the other takes long where other programs run, too."
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(900))  # [s]
+
+
 @dataclass(frozen=True)
 class Undisturbed:
     "A run to which nothing happened."
