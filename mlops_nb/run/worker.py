@@ -65,8 +65,10 @@ def _run_step(request: dict, current: dict, tell) -> None:
     except BaseException as error:
         if not read_manifest(context.folder):  # the engine never came to write one
             status, failure = "FAILED", Failure(type(error).__name__, str(error))
-            if isinstance(error, KeyboardInterrupt) and not job.stopped:
+            if isinstance(error, KeyboardInterrupt):
                 status, failure = "KILLED", Failure("Interrupted", "stopped by the user")
+                if job.stopped:
+                    status, failure = "FAILED", Failure("TimeLimit", job.stopped)
             facts = {"status": status, "failure": failure, "started": started, "seconds": 0.0, "tracked": job.tracked}
             write_manifest(build_manifest(context, **facts), context.folder)
     finally:

@@ -51,7 +51,6 @@ def test_whatever_a_kernel_comes_to_the_step_says_so_and_the_run_can_be_gone_on_
         assert (done.code, done.says(case.says)) == (1, True), f"{name}: {done}"
         assert (run.status, scene.statuses(run)) == ("FAILED", {"draw": "FINISHED", "total": "FAILED"}), name
         scene.expect_in_order()
-        assert scene.mark.exists() == (MARK in case.does), f"{name}: the cell had not begun"
         if name == "SIGKILL":
             _, killed = scene.begun()
             total = run.manifests()[-1]
