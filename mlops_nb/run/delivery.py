@@ -125,8 +125,10 @@ class Courier:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        for line in self.process.stdout:
-            self._answers.put(json.loads(line))
+        with self.process.stdout as lines:
+            for line in lines:
+                self._answers.put(json.loads(line))
+        self.process.wait()
         self._answers.put(None)
 
     def _ask(self, seconds: float, **request: object) -> dict:

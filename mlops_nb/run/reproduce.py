@@ -221,6 +221,7 @@ def _run_again(run: Run, folder: Path, taken: set[str], python: Path, variables:
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        process.stdout.close()
     if "what" in over:
         raise ConfigError(over["what"], over["fix"])
     if not over:

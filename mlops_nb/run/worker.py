@@ -114,8 +114,9 @@ class Worker:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        for line in self.process.stdout:
-            self.events.put((self, json.loads(line)))
+        with self.process.stdout as lines:
+            for line in lines:
+                self.events.put((self, json.loads(line)))
         self.events.put((self, {"event": "died", "code": self.process.wait()}))
 
     def _send(self, **request: object) -> None:

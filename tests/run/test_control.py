@@ -26,33 +26,39 @@ def call(root: Path, *words: str, **environment: str) -> subprocess.CompletedPro
     return subprocess.run([COMMAND, *words], cwd=root, capture_output=True, text=True, env=clean | environment)
 
 
-def span(cell: str) -> str:
-    return f"import time\nbegun = time.time()\n{cell}\nstep.log(begun=begun, ended=time.time())"
+def meet(mine: str, other: str, seconds: float) -> str:
+    "A cell that waits for the other step to begin, and logs whether it did."
+    return (
+        f"import os, time\nfrom pathlib import Path\nplace = Path(os.environ['MEETING'])\n(place / '{mine}').touch()\n"
+        f"deadline = time.monotonic() + {seconds}\n"
+        f"while not (place / '{other}').exists() and time.monotonic() < deadline:\n    time.sleep(0.05)\n"
+        f"step.log(met=(place / '{other}').exists())\nstep.save('{mine}', 1)"
+    )
 
 
-@pytest.mark.parametrize(("toml", "together"), [("", True), ("[resources]\ndb = 1\n", False)])
-def test_independent_steps_run_at_once_unless_a_resource_is_short(root, write, toml, together):
-    folder = root / "pipelines" / "fan"
-    for name in ("one", "two"):
-        write(folder / f"0_{name}.ipynb", USE, span("time.sleep(4)") + f"\nstep.save('{name}', 1)")
-        toml += f"[steps.{name}]\nresources = {{db = 1}}\n" if toml else ""
+LIMITS = {  # how many jobs, pipeline.toml, whether the steps meet
+    "two places": ("2", "", True),
+    "one place": ("1", "", False),
+    "one of a resource": (
+        "2", "[resources]\ndb = 1\n[steps.one]\nresources = {db = 1}\n[steps.two]\nresources = {db = 1}\n", False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_independent_steps_run_at_once_unless_a_place_or_a_resource_is_short(root, write, tmp_path, name):
+    jobs, toml, together = LIMITS[name]
+    folder, patience = root / "pipelines" / "fan", 120 if together else 3
+    write(folder / "0_one.ipynb", USE, meet("one", "two", patience))
+    write(folder / "0_two.ipynb", USE, meet("two", "one", patience))
     write(folder / "1_sum.ipynb", USE, "step.log(total=step.load('one') + step.load('two'))")
     (folder / "pipeline.toml").write_text(toml)
-    done = call(root, "run", "fan", "--jobs", "2")
+    done = call(root, "run", "fan", "--jobs", jobs, MEETING=str(tmp_path))
     assert done.returncode == 0, done.stderr
     one, two, total = list_runs(root)[0].manifests()
-    overlap = min(one.metrics["ended"], two.metrics["ended"]) - max(one.metrics["begun"], two.metrics["begun"])
-    assert (overlap > 0) is together
+    assert sorted([one.metrics["met"], two.metrics["met"]]) == (
+        [1, 1] if together else [0, 1]
+    )  # the later sees the first
     assert total.metrics["total"] == 2
-
-
-def test_jobs_one_runs_one_after_the_other(root, write):
-    folder = root / "pipelines" / "fan"
-    for name in ("one", "two"):
-        write(folder / f"0_{name}.ipynb", USE, span("time.sleep(1)"))
-    assert call(root, "run", "fan", "--jobs", "1").returncode == 0
-    one, two = sorted((m.metrics for m in list_runs(root)[0].manifests()), key=lambda m: m["begun"])
-    assert one["ended"] <= two["begun"]
 
 
 LEAKS = {
