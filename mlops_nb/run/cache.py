@@ -157,12 +157,17 @@ class Remote:
     ):
         import fsspec
 
-        self.home = home
+        self.home, self.trouble = home, ""
         try:
             self.files, self.root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
             raise ConfigError(f"the shared cache {url} cannot be used: {error}", "install what it names, or correct "
                               "`cache` in pipeline.toml or MLOPS_NB_CACHE") from None
+
+    def _away(self, error: Exception) -> bool:
+        "Note what a file system of somebody else's throws: a run goes on without it, and tells at its end."
+        self.trouble = self.trouble or f"{type(error).__name__}: {error}"
+        return False
 
     def _at(self, file: str) -> str:
         return f"{self.root.rstrip('/')}/{file}"
@@ -175,8 +180,10 @@ class Remote:
         try:
             with whole_file(self.home / file) as temporary:
                 self.files.get_file(self._at(file), str(temporary))
-        except Exception:  # whatever a file system of somebody else's throws: no file, no harm
+        except FileNotFoundError:
             return False
+        except Exception as error:
+            return self._away(error)
         return True
 
     def push(
@@ -191,8 +198,8 @@ class Remote:
                 self.files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
                 self.files.put_file(str(self.home / file), part)
                 self.files.mv(part, target)
-        except Exception:
-            return False
+        except Exception as error:
+            return self._away(error)
         return True
 
 # %% ../../nbs/run/34_cache.ipynb #4c6dcd12

@@ -24,7 +24,9 @@ def read_notebook(
     except FileNotFoundError:
         known = [p.name for p in path.parent.glob("*.ipynb")] if path.parent.is_dir() else []
         raise NotebookError(f"there is no notebook {path}", nearest(path.name, known)) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise NotebookError(f"{path} cannot be read: {error.strerror}", "name a notebook that you may read") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         fix = "restore it from git, or save it again in JupyterLab"
         raise NotebookError(f"{path} is not JSON: {error}", fix) from None
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
@@ -53,12 +55,13 @@ def parse_cell(
         return ast.Module(body=[], type_ignores=[])
     try:
         return ast.parse(code)
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         magic = re.compile(r"^(\s*)(?:[%!?].*|[\w.]+\?{1,2}\s*|[\w, ]+=\s*[%!].*)$")
         plain = "\n".join(magic.sub(r"\1pass", line) for line in code.split("\n"))
     try:
         return ast.parse(plain)
     except SyntaxError as error:
-        raise NotebookError(
-            f"{where}, line {error.lineno}: {error.msg}: {(error.text or '').strip()}", "correct the cell"
-        ) from None
+        line, text = f", line {error.lineno}" if error.lineno else "", f": {error.text.strip()}" if error.text else ""
+        raise NotebookError(f"{where}{line}: {error.msg}{text}", "correct the cell") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise NotebookError(f"{where} is not Python: {error or 'nested too deeply'}", "correct the cell") from None

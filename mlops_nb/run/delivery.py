@@ -116,7 +116,7 @@ class Courier:
         start: Path,  # A folder of the project
     ):
         command = [sys.executable, "-c", "import sys; from mlops_nb.run.delivery import _serve; _serve(*sys.argv[1:])"]
-        self.trouble, self.away, self._answers = "", False, queue.Queue()
+        self.trouble, self._answers = "", queue.Queue()
         with open(run.folder / "delivery.log", "ab") as log:
             self.process = subprocess.Popen(
                 [*command, run.id, str(start)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
@@ -146,7 +146,7 @@ class Courier:
                 break
             if answer is None:
                 return {"trouble": "the process that talks to MLflow has died"}
-            self.away, self.trouble = bool(answer["trouble"]), answer["trouble"]
+            self.trouble = answer["trouble"]
             if all(answer.get(k) == v for k, v in request.items()):
                 return answer
         return {"trouble": f"MLflow has not answered for {seconds:.0f} s"} if seconds else {"trouble": ""}
@@ -158,9 +158,9 @@ class Courier:
         seconds: float = 40.0,  # How long to wait [s]
     ) -> str:  # The id of its run in MLflow; empty when MLflow is away
         "Create the run of a step that is about to start."
-        answer = self._ask(0 if self.away else seconds, do="open", record=record, notebook=notebook)
+        answer = self._ask(0 if self.trouble else seconds, do="open", record=record, notebook=notebook)
         if answer["trouble"]:
-            self.trouble, self.away = answer["trouble"], True
+            self.trouble = answer["trouble"]
         return answer.get("opened", "")
 
     def send(self) -> None:
@@ -173,7 +173,7 @@ class Courier:
     ) -> str:  # What went wrong; empty when MLflow has everything, or will have it in a moment
         "Have everything delivered, and end the courier."
         if seconds:
-            self.trouble = self._ask(10 if self.away else seconds, do="deliver", last=True)["trouble"]
+            self.trouble = self._ask(10 if self.trouble else seconds, do="deliver", last=True)["trouble"]
         try:
             self.process.stdin.close()
         except BrokenPipeError:

@@ -184,15 +184,15 @@ def _take(runner: Runner, seconds: float = 0.05) -> None:
     if event not in ("over", "died"):
         return runner.tell(event, step=task.planned.step.name, **message)
     del runner.running[worker]
-    if event == "over" and not getattr(worker, "stopping", False):
+    if event == "over" and worker.stopping is None:
         runner.idle.append(worker)
     else:
         worker.close()
     manifest = read_manifest(runner.run.folder / task.planned.step.name)
     if manifest is None:
         trouble = message.get("trouble") or "the process that ran the step was killed"
-        status = "KILLED" if getattr(worker, "stopping", None) == "" else "FAILED"
-        error = ("TimeLimit", worker.stopping) if getattr(worker, "stopping", "") else ("WorkerDied", trouble)
+        status = "KILLED" if worker.stopping == "" else "FAILED"
+        error = ("TimeLimit", worker.stopping) if worker.stopping else ("WorkerDied", trouble)
         return _end_badly(runner, task, status, Failure(*error))
     _settle(runner, task, manifest)
 
@@ -241,25 +241,18 @@ def _end_badly(runner: Runner, task: Task, status: str, failure: Failure) -> Non
     _settle(runner, task, manifest)
 
 # %% ../../nbs/run/70_execute.ipynb #252981f5
-def _stop(worker: Worker, reason: str) -> None:
-    "Interrupt a step, once."
-    if getattr(worker, "stopping", None) is None:
-        worker.stopping, worker.patience = reason, time.monotonic() + GRACE
-        worker.stop(reason)
-
-
 def _look_at_the_clock(runner: Runner) -> None:
     "Interrupt what is over its time, and kill what does not listen."
     moment = time.monotonic()
     if moment > runner.deadline and not runner.failed:
         runner.failed = True
         for worker in runner.running:
-            _stop(worker, f"the run is over its time limit of {runner.options.timeout:g} s")
+            worker.stop(f"the run is over its time limit of {runner.options.timeout:g} s", GRACE)
     for worker, task in runner.running.items():
         limit = task.planned.settings.timeout
         if limit and moment > task.begun + limit:
-            _stop(worker, f"the step is over its time limit of {limit:g} s")
-        if getattr(worker, "patience", moment) < moment:
+            worker.stop(f"the step is over its time limit of {limit:g} s", GRACE)
+        if worker.deadline < moment:
             worker.kill()
 
 
@@ -269,7 +262,7 @@ def _stop_all(runner: Runner) -> None:
     runner.tell("stopping")
     try:
         for worker in runner.running:
-            _stop(worker, "")
+            worker.stop(seconds=GRACE)
         while runner.running:
             _take(runner)
             _look_at_the_clock(runner)
@@ -339,6 +332,8 @@ def _carry_out(runner: Runner, wait: bool | None) -> Run:
         courier = runner.courier or Courier(run, runner.where.root)
         wait = computed or bool(os.environ.get("CI")) if wait is None else wait
         trouble = courier.finish(60.0 if wait else 0.0)
+        if missed := runner.cache.remote and runner.cache.remote.trouble:
+            runner.tell("note", text=f"the shared cache did not help, and the run went on without it: {missed}")
         runner.tell("end", run=run, trouble=trouble)
     return run
 

@@ -9,10 +9,13 @@ __all__ = ['Worker']
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -106,6 +109,8 @@ class Worker:
         log: Path,  # Where its own errors are written
     ):
         self.events, self.step = events, None
+        self.stopping: str | None = None  # Why the step was interrupted; empty when a person or a scheduler did it
+        self.deadline = float("inf")  # When it is killed [s, monotonic]
         command = [sys.executable, "-c", "from mlops_nb.run.worker import _serve; _serve()"]
         with open(log, "ab") as errors:
             self.process = subprocess.Popen(
@@ -117,7 +122,10 @@ class Worker:
         with self.process.stdout as lines:
             for line in lines:
                 self.events.put((self, json.loads(line)))
-        self.events.put((self, {"event": "died", "code": self.process.wait()}))
+        code = self.process.wait()
+        for folder in Path(tempfile.gettempdir()).glob(f"mlops-nb-{self.process.pid}-*"):  # its kernel's
+            shutil.rmtree(folder, ignore_errors=True)
+        self.events.put((self, {"event": "died", "code": code}))
 
     def _send(self, **request: object) -> None:
         try:
@@ -140,9 +148,12 @@ class Worker:
     def stop(
         self,
         reason: str = "",  # The time limit that was reached; empty when a person or a scheduler stops it
+        seconds: float = 20.0,  # How long it may take to save its notebook [s]
     ) -> None:
-        "Interrupt the step; its notebook is kept as far as it came."
-        self._send(do="stop", reason=reason)
+        "Interrupt the step, once; its notebook is kept as far as it came."
+        if self.stopping is None:
+            self.stopping, self.deadline = reason, time.monotonic() + seconds
+            self._send(do="stop", reason=reason)
 
     def close(self) -> None:
         "End an idle worker."

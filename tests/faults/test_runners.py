@@ -117,7 +117,7 @@ def test_the_dead_hold_up_nobody_a_worker_fails_its_step_and_a_courier_nothing(s
     scene.find("mlops_nb.run.delivery").kill()
     done = runner.end()
     assert done.says("(the process that talks to MLflow has died); when it is back: mlops-nb sync"), done
-    assert len(outbox(scene.home)) == 1
+    assert scene.newest().id in outbox(scene.home)  # perhaps with the run whose runner was killed
     scene.expect_finished(done, undisturbed)
 
 

@@ -218,6 +218,9 @@ REFUSED = {
     "source null": (more(source=None), "cell 3 has no text"),
     "source numbers": (more(source=[5]), "cell 3 has no text"),
     "tags a text": (more(metadata={"tags": "parameters"}), "the `tags` of cell 3"),
+    "nested too deeply": ("[" * 100_000, "is not JSON"),
+    "code nested too deeply": (more(source="x = " + "-" * 100_000 + "1"), "is not Python"),
+    "null bytes": (more(source="x = 1\0"), "null bytes"),
     "no tag": (WHOLE | {"cells": CELLS[1:]}, "no cell is tagged `parameters`"),
 }
 
@@ -231,6 +234,12 @@ def test_a_malformed_notebook_is_refused_before_anything_starts(bare, what):
     done = bare.call("run", "sums")
     assert (done.code, done.says(words), "04_odd.ipynb" in done.said) == (2, True, True), done
     assert not (bare.home / "runs").exists()
+
+
+def test_a_folder_named_like_a_notebook_is_refused(bare):
+    (bare.root / "pipelines" / "sums" / "04_odd.ipynb").mkdir()
+    done = bare.call("run", "sums")
+    assert (done.code, done.says("04_odd.ipynb cannot be read: Is a directory")) == (2, True), done
 
 
 def test_an_unusual_notebook_just_runs(root):

@@ -286,6 +286,19 @@ def test_what_a_colleague_has_computed_is_taken_from_the_shared_cache(project, t
     assert verify(StepCache(Store(settings(root).home))) == []
 
 
+def test_a_shared_cache_that_cannot_be_used_is_told_of_once_and_stops_nothing(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "Courier", NoCourier)
+    blocked = tmp_path / "blocked"
+    blocked.write_text("no folder")
+    monkeypatch.setenv("MLOPS_NB_CACHE", f"file://{blocked}/shared")
+    told = []
+    watch = lambda event, **facts: told.append(facts["text"]) if event == "note" else None  # noqa: E731
+    run = run_pipeline(read_pipeline(project / "pipelines" / "words"), last="clean", force=["ingest"], watch=watch)
+    assert run.status == "FINISHED"
+    assert len(told) == 1
+    assert f"NotADirectoryError: [Errno 20] Not a directory: '{blocked}" in told[0]
+
+
 def test_the_cache_is_listed_verified_and_cleaned(project):
     assert "04_report.ipynb" in command(project, "cache", "ls").stdout
     assert command(project, "cache", "verify").returncode == 0
