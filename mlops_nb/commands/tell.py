@@ -118,8 +118,10 @@ class Progress:
     def on_hold(self, **facts):
         self.console.print(HOLD.format(**facts), markup=False, soft_wrap=True)
 
-    def on_note(self, text):
-        self.console.print(text, markup=False)
+    def on_note(self, text, step=""):
+        if text not in self.told:
+            self.told.add(text)
+            self.console.print(f"  {text}", markup=False)
 
     def on_stopping(self):
         self.console.print("stopping: notebooks are saved as far as they came (Ctrl-C again ends it at once)")

@@ -366,6 +366,8 @@ class MlopsEngine(NBClientEngine):
             )  # fmt: skip
             client.hold_for = job.hold_for
             client.on_hold = lambda **facts: job.watch("hold", notebook=str(nb_man.output_path), **facts)
+            if job.watch:
+                client.on_cold = lambda why: job.watch("note", text=f"kernels start cold: {why}")
             try:
                 return client.execute(env=job.environment(), stdout=output, stderr=output, preexec_fn=die_with_parent)
             finally:

@@ -9,6 +9,7 @@ __all__ = ['GRACE', 'Options', 'Runner', 'run_pipeline', 'resume', 'cancel']
 import os
 import queue
 import signal
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from ..config import Lock, settings
 from ..errors import ConfigError, nearest
+from .cells import read_notebook, source
 from .delivery import Courier
 from .forecast import Task, make_task, open_cache, reasons
 from .manifest import Context, Failure, Manifest, now, pipeline_key, read_manifest, write_manifest
@@ -25,6 +27,7 @@ from .pipeline import Pipeline, Planned, gather_given, make_plan
 from .provenance import keep_provenance
 from .record import Run, end_record, is_alive, mark, me, write_run
 from .store import Output, remember
+from .warm import Zygote, remember_modules, shared_zygote, wanted_modules
 from .worker import Worker
 
 # %% ../../nbs/run/70_execute.ipynb #83fbe655
@@ -41,6 +44,7 @@ class Options:
     hold_for: float = 0.0  # How long a failed kernel is kept for whoever debugs it [s]
     timeout: float = 0.0  # Of the whole run [s]; 0 for none
     resumed: Run | None = None  # The run to go on with
+    warm: bool = True  # Whether kernels may be forked from a process that has imported their libraries
 
 
 class Runner:
@@ -56,6 +60,8 @@ class Runner:
         self.idle: list[Worker] = []
         self.events: queue.Queue = queue.Queue()
         self.courier: Courier | None = None  # Started with the first step that really runs
+        self.zygote: Zygote | None = None  # From which kernels are forked
+        self.texts = [source(c) for p in plan for c in read_notebook(p.step.path)["cells"] if c["cell_type"] == "code"]
         self.failed = False  # Nothing more is started
         self.deadline = time.monotonic() + options.timeout if options.timeout else float("inf")
 
@@ -77,6 +83,8 @@ def _work(runner: Runner) -> str:
     finally:
         for worker in [*runner.idle, *runner.running]:
             worker.close()
+        if runner.zygote:
+            remember_modules(runner.where.home, runner.run.pipeline, runner.zygote)
     return "FAILED" if runner.failed else "FINISHED"
 
 # %% ../../nbs/run/70_execute.ipynb #3b25dd83
@@ -166,8 +174,18 @@ def _begin(runner: Runner, task: Task) -> None:
     worker.run(
         context, step.path, {k: to_plain(v) for k, v in planned.given.items()}, tracked=tracked,
         tracking_uri=runner.where.tracking_uri, experiment=run.experiment, kernel=step.kernel, language=step.language,
-        hold_for=runner.options.hold_for,
+        hold_for=runner.options.hold_for, zygote=_warm_up(runner),
     )  # fmt: skip
+
+
+def _warm_up(runner: Runner) -> str:
+    "The socket of the process from which a kernel is forked; empty where a cold start is as fast, or all there is."
+    only = not (runner.zygote or runner.waiting or len(runner.running) > 1)
+    if only or not runner.options.warm or sys.platform != "linux":
+        return ""
+    modules = wanted_modules(runner.where.home, runner.run.pipeline, runner.texts)
+    runner.zygote = shared_zygote(modules)
+    return runner.zygote.path
 
 # %% ../../nbs/run/70_execute.ipynb #4b8f9867
 def _take(runner: Runner, seconds: float = 0.05) -> None:
@@ -288,6 +306,7 @@ def run_pipeline(
     wait: bool | None = None,  # Whether to wait for MLflow; None waits when something was computed
     resumed: Run | None = None,  # The run to go on with
     reproduces: str = "",  # The id of the run that this one repeats
+    warm: bool | None = None,  # Whether kernels may be forked; None takes that of `pipeline.toml`, where it is true
 ) -> Run:  # How it went; look at its `status`
     "Run a pipeline as a tracked run; raise what `make_plan` raises before anything starts."
     plan = make_plan(pipeline, parameters, first, last, file)
@@ -297,7 +316,8 @@ def run_pipeline(
             raise ConfigError(f"there is no step `{name}` to force", nearest(name, names))
     jobs = jobs or pipeline.settings.get("jobs") or os.cpu_count() or 1
     timeout = pipeline.settings.get("timeout", 0.0) if timeout is None else timeout
-    options = Options(1 if hold_for else jobs, cache, frozenset(force), hold_for, timeout, resumed)
+    warm = pipeline.settings.get("warm", True) if warm is None else warm
+    options = Options(1 if hold_for else jobs, cache, frozenset(force), hold_for, timeout, resumed, warm)
     given = {k: v for _, values in gather_given(pipeline, parameters, file)[1:] for k, v in values.items()}
     asked = {"parameters": {k: to_plain(v) for k, v in given.items()}, "first": first, "last": last}
     asked |= {"reproduces": reproduces} if reproduces else {}

@@ -179,10 +179,13 @@ class Client(PapermillNotebookClient):
     peak_memory = 0  # [bytes]
     hold_for = 0.0  # How long a failed kernel is kept [s]
     on_hold: Callable[..., None] = None  # Told where the kernel is, and which cell failed
+    on_cold: Callable[[str], None] = None  # Told why a kernel was not forked that should have been
 
     def papermill_execute_cells(self):
         "Run all cells."
         provisioner, before = self.km.provisioner, oom_kills()
+        if (why := getattr(provisioner, "cold", "")) and self.on_cold:
+            self.on_cold(why)
         watch = MemoryWatch(provisioner.pid) if getattr(provisioner, "pid", None) else None
         try:
             super().papermill_execute_cells()

@@ -57,7 +57,7 @@ def _run_step(request: dict, current: dict, tell) -> None:
     context, notebook = to_context(request["context"]), Path(request["notebook"])
     job = current["job"] = Job(
         context, request["tracking_uri"], request["experiment"], request["tracked"], notebook.parent,
-        tell, request["hold_for"], output=context.folder / notebook.name,
+        tell, request["hold_for"], output=context.folder / notebook.name, zygote=request["zygote"],
     )  # fmt: skip
     started = now()
     try:
@@ -138,7 +138,7 @@ class Worker:
         context: Context,  # What the step shall know
         notebook: Path,  # The notebook
         given: dict,  # The parameters to inject, as plain values
-        **facts: object,  # tracking_uri, experiment, tracked, kernel, language, hold_for
+        **facts: object,  # tracking_uri, experiment, tracked, kernel, language, hold_for, zygote
     ) -> None:
         "Begin a step; `over` is reported when its manifest is there."
         self.step = context.step

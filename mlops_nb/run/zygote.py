@@ -160,21 +160,22 @@ class Spare:
 class Server:
     "What the zygote knows, and its one loop."
 
-    def __init__(self, listener: socket.socket, lifeline: socket.socket, folder: Path, spares: int, born: dict,
-                 added: dict):  # fmt: skip
-        self.folder, self.wanted, self.born, self.added = folder, spares, born, added
+    def __init__(self, listener: socket.socket, lifeline: socket.socket, orders: dict, born: dict, added: dict):
+        self.folder, self.wanted, self.idle = Path(orders["folder"]), orders["spares"], orders["idle"]
+        self.born, self.added = born, added
         self.streams = (sys.stdout, sys.stderr)
         self.generators = [thing for thing in gc.get_objects() if isinstance(thing, random.Random)]
         self.kernels: dict[int, socket.socket] = {}  # The line to the client, by the kernel's process
         self.spares: list[Spare] = []
         self.made, self.retired = 0, False
+        self.known = frozenset(sys.modules)
         self.selector = selectors.DefaultSelector()
         woken, self.waker = socket.socketpair()
         for end in (woken, self.waker):
             end.setblocking(False)
         signal.set_wakeup_fd(self.waker.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: _leave(self, lifeline))
+        signal.signal(signal.SIGTERM, lambda *_: _leave(self))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.fixed = {listener: _accept, lifeline: _leave, woken: _reap}
         for line, handle in self.fixed.items():
@@ -187,7 +188,10 @@ class Server:
                 _make_spare(self)
             if self.retired and not self.kernels:
                 os._exit(0)
-            for key, _ in self.selector.select():
+            ready = self.selector.select(None if self.kernels else self.idle)
+            if not ready and not self.kernels:
+                _leave(self)
+            for key, _ in ready:
                 if key.fileobj.fileno() != -1:  # not closed by what was handled before it
                     key.data(self, key.fileobj)
 
@@ -205,9 +209,16 @@ class Server:
             self.kernels, self.spares = {}, []
             open_streams()
             code = work()
+            _note_imports(self.folder / "imported", self.known)
         except BaseException:
             traceback.print_exc()
         end_process(code)
+
+# %% ../../nbs/run/44_zygote.ipynb #cff03f8a
+def _note_imports(file: Path, known: frozenset[str]) -> None:
+    "Add what this process has imported beyond what the zygote had; a line at once, so that kernels can do it together."
+    with open(file, "a") as lines:
+        lines.write(" ".join(m for m in sys.modules if m not in known and not m.startswith("__")) + "\n")
 
 # %% ../../nbs/run/44_zygote.ipynb #47758358
 def _accept(server: Server, listener: socket.socket) -> None:
@@ -338,7 +349,7 @@ def _retire(server: Server, line: socket.socket) -> None:
     _hang_up(server, line)
 
 
-def _leave(server: Server, lifeline: socket.socket) -> None:
+def _leave(server: Server, lifeline: socket.socket | None = None) -> None:
     "End, and leave no kernel."
     for pid in [*server.kernels, *(spare.pid for spare in server.spares)]:
         _kill(pid)
@@ -361,7 +372,7 @@ def project_files() -> dict[str, tuple[int, int]]:  # Path: (time of change [ns]
 
 
 def main() -> None:
-    "The zygote's program; its one argument is JSON: modules, spares, folder, and the descriptors it was given."
+    "The zygote's program; its one argument is JSON: modules, spares, idle, folder, and the descriptors it was given."
     orders, born, begun = json.loads(sys.argv[1]), dict(os.environ), time.perf_counter()
     sys.argv = [""]
     if sys.path and sys.path[0] in ("", os.getcwd()):
@@ -377,11 +388,10 @@ def main() -> None:
               "seconds": time.perf_counter() - begun}  # fmt: skip
     gc.collect()
     gc.freeze()  # a copy's collector leaves what was there before alone, and so its pages shared
-    with os.fdopen(orders["status"], "w") as owner:
-        print(json.dumps(status), file=owner)
+    listener, lifeline = (socket.socket(fileno=orders[name]) for name in ("listener", "lifeline"))
+    send(lifeline, status)
     if threads:
         sys.exit(1)
-    listener, lifeline = (socket.socket(fileno=orders[name]) for name in ("listener", "lifeline"))
     for line in (listener, lifeline):
         line.set_inheritable(False)
-    Server(listener, lifeline, Path(orders["folder"]), orders["spares"], born, added).work()
+    Server(listener, lifeline, orders, born, added).work()
