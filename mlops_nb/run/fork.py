@@ -94,9 +94,10 @@ def be_new(
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    end, start = os.pipe()  # a kernel's stdin is a pipe into which nobody writes
+    os.dup2(end, 0)
+    os.close(end)
+    os.close(start)
     threading._counter = itertools.count(1).__next__  # the names of threads
     for generator in generators:
         generator.seed()
@@ -109,8 +110,8 @@ def open_streams() -> None:
     "Make `sys.stdin`, `stdout` and `stderr` anew over the descriptors 0 to 2."
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         mode, buffering = ("w", 1) if number else ("r", -1)
-        errors = "backslashreplace" if name == "stderr" else None
-        stream = open(number, mode, buffering, errors=errors, closefd=False)  # noqa: SIM115
+        old = getattr(sys, f"__{name}__")
+        stream = open(number, mode, buffering, old.encoding, old.errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 

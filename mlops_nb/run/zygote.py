@@ -114,7 +114,7 @@ def be_spare(
     "Set a kernel up, wait until it is wanted, and be it."
     before, file = dict(os.environ), place.with_suffix(".json")
     app = start_kernel(["-f", str(file), "--transport=ipc", f"--ip={place}", *SPARE], streams)
-    added = added | {k: v for k, v in os.environ.items() if before.get(k) != v}
+    changed = {k: v for k, v in os.environ.items() if before.get(k) != v}
     info = {k: v.decode() if isinstance(v, bytes) else v for k, v in app.get_connection_info().items()}
     file.unlink()
     send(line, info)
@@ -122,10 +122,10 @@ def be_spare(
     line.close()
     if request is None:
         return 0
-    for descriptor, stream in zip(descriptors, (sys.stdout, sys.stderr), strict=True):
-        os.dup2(descriptor, stream._original_stdstream_copy)
+    for i, descriptor in enumerate(descriptors, start=1):  # ipykernel keeps a copy of each, where it watches them
+        os.dup2(descriptor, getattr((sys.stdout, sys.stderr)[i - 1], "_original_stdstream_copy", i))
         os.close(descriptor)
-    dress(added | request["env"] | {"JPY_PARENT_PID": str(os.getppid())}, request["cwd"])
+    dress(added | request["env"] | changed | {"JPY_PARENT_PID": str(os.getppid())}, request["cwd"])
     arguments = request["command"][3:]
     sys.argv[1:] = arguments
     sys.orig_argv[3:] = arguments
@@ -136,7 +136,8 @@ def send(line: socket.socket, message: dict, descriptors: tuple = ()) -> None:
     "Send a message, with descriptors of open files."
     text = json.dumps(message).encode() + b"\n"
     sent = socket.send_fds(line, [text], descriptors) if descriptors else 0
-    line.sendall(text[sent:])
+    if rest := text[sent:]:  # the other end may be gone already
+        line.sendall(rest)
 
 
 def receive(line: socket.socket) -> tuple[dict | None, list[int]]:
@@ -154,6 +155,7 @@ class Spare:
 
     pid: int
     line: socket.socket
+    place: Path  # Where its sockets are
     info: dict | None = None  # How to reach it; None until it listens
 
 
@@ -167,6 +169,7 @@ class Server:
         self.generators = [thing for thing in gc.get_objects() if isinstance(thing, random.Random)]
         self.kernels: dict[int, socket.socket] = {}  # The line to the client, by the kernel's process
         self.spares: list[Spare] = []
+        self.places: dict[int, Path] = {}  # Of spare kernels that were handed out, by process
         self.made, self.retired = 0, False
         self.known = frozenset(sys.modules)
         self.selector = selectors.DefaultSelector()
@@ -211,7 +214,7 @@ class Server:
             code = work()
             _note_imports(self.folder / "imported", self.known)
         except BaseException:
-            traceback.print_exc()
+            os.write(getattr(sys.stderr, "_original_stdstream_copy", 2), traceback.format_exc().encode())
         end_process(code)
 
 # %% ../../nbs/run/44_zygote.ipynb #cff03f8a
@@ -286,7 +289,7 @@ def _make_spare(server: Server) -> None:
         dress(server.added | server.born | {"JPY_PARENT_PID": str(os.getppid())}, "/")
         return be_spare(theirs, place, server.streams, server.added)
 
-    server.spares.append(Spare(server.fork(be, theirs), ours))
+    server.spares.append(Spare(server.fork(be, theirs), ours, place))
     theirs.close()
     server.selector.register(ours, selectors.EVENT_READ, _note_spare)
 
@@ -314,6 +317,7 @@ def _take_spare(server: Server, request: dict, descriptors: list[int]) -> Spare 
         with spare.line:
             try:
                 send(spare.line, request, descriptors)
+                server.places[spare.pid] = spare.place
                 return spare
             except OSError:  # it has died
                 continue
@@ -333,6 +337,9 @@ def _reap(server: Server, woken: socket.socket) -> None:
             return
         if pid == 0:
             return
+        if place := server.places.pop(pid, None):
+            for left in place.parent.glob(f"{place.name}-*"):
+                left.unlink(missing_ok=True)
         if line := server.kernels.pop(pid, None):
             try:
                 send(line, {"exit": os.waitstatus_to_exitcode(status)})
@@ -377,7 +384,7 @@ def main() -> None:
     sys.argv = [""]
     if sys.path and sys.path[0] in ("", os.getcwd()):
         del sys.path[0]
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it would start a thread
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}  # a thread, a warning
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     before = dict(os.environ)
     gc.disable()
