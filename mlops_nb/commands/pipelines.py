@@ -40,6 +40,7 @@ def _options(command):
         click.option("--debug", "minutes", type=click.FloatRange(0, min_open=True), is_flag=False, flag_value=30.0,
                      metavar="[MINUTES]", help="Keep the kernel of a failed cell alive, 30 minutes by default."),
         click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="End the whole run after this."),
+        click.option("--cold", is_flag=True, help="Start every kernel anew; none is forked with its libraries imported."),
         click.option("--wait/--no-wait", default=None, help="Wait at the end until MLflow has everything."),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
     ]):  # fmt: skip
@@ -53,9 +54,9 @@ def _stop_on_signals() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
-def _how(jobs, no_cache, force, minutes, timeout, wait) -> dict:
+def _how(jobs, no_cache, force, minutes, timeout, cold, wait) -> dict:
     return {"jobs": jobs, "cache": not no_cache, "force": force, "hold_for": 60 * (minutes or 0), "timeout": timeout,
-            "wait": wait}  # fmt: skip
+            "warm": False if cold else None, "wait": wait}  # fmt: skip
 
 
 def _finish(done, as_json: bool) -> None:

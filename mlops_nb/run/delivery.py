@@ -10,14 +10,12 @@ import json
 import os
 import queue
 import signal
-import subprocess
-import sys
-import threading
 import time
 from pathlib import Path
 
 from ..config import Lock, settings
 from ..errors import DataError, MlopsError, TrackingError
+from .line import answering, asked, call, release
 from .record import Run, is_alive, mark, outbox, read_run
 
 # %% ../../nbs/run/42_delivery.ipynb #d4f9660e
@@ -79,19 +77,19 @@ def sync(
     return done
 
 # %% ../../nbs/run/42_delivery.ipynb #cc78366d
-def _serve(run: str, start: str) -> None:
+def _serve() -> None:
     "The courier's work, in its own process."
     from mlops_nb.run.track import Tracker, open_step
 
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever prints must not be taken for an answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _lose_patience()
-    for line in sys.stdin:
-        asked, trouble, opened = json.loads(line), "", ""
+    answers, run, start = answering(), "", ""
+    for request in asked():
+        run, start, trouble, opened = request["run"], request["start"], "", ""
+        _lose_patience()
         try:
-            if asked["do"] == "open":
-                opened = open_step(Tracker(settings(start), read_run(run, start)), asked["record"], asked["notebook"])
+            if request["do"] == "open":
+                tracker = Tracker(settings(start), read_run(run, start))
+                opened = open_step(tracker, request["record"], request["notebook"])
             else:
                 deliver(run, start)
         except MlopsError as error:
@@ -99,11 +97,11 @@ def _serve(run: str, start: str) -> None:
         except Exception as error:  # a fault of ours or of MLflow's must not look like silence
             trouble = f"{type(error).__name__}: {error}"
         try:
-            print(json.dumps(asked | {"opened": opened, "trouble": trouble}), file=answers)
+            print(json.dumps(request | {"opened": opened, "trouble": trouble}), file=answers)
         except BrokenPipeError:
             break
     signal.alarm(120)
-    if run in outbox(settings(start).home):
+    if run in outbox(settings(start or ".").home):
         deliver(run, start)
 
 # %% ../../nbs/run/42_delivery.ipynb #2795ede3
@@ -115,27 +113,13 @@ class Courier:
         run: Run,  # The run, whose record is written
         start: Path,  # A folder of the project
     ):
-        command = [sys.executable, "-c", "import sys; from mlops_nb.run.delivery import _serve; _serve(*sys.argv[1:])"]
-        self.trouble, self._answers = "", queue.Queue()
-        with open(run.folder / "delivery.log", "ab") as log:
-            self.process = subprocess.Popen(
-                [*command, run.id, str(start)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                start_new_session=True,
-            )  # fmt: skip
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        with self.process.stdout as lines:
-            for line in lines:
-                self._answers.put(json.loads(line))
-        self.process.wait()
-        self._answers.put(None)
+        self.trouble, self._answers, self._about = "", queue.Queue(), {"run": run.id, "start": str(start)}
+        self.line = call("mlops_nb.run.delivery:_serve", self._answers.put, run.folder / "delivery.log")
 
     def _ask(self, seconds: float, **request: object) -> dict:
         "Send a request, and wait for its answer if `seconds` are left."
-        try:
-            print(json.dumps(request), file=self.process.stdin, flush=True)
-        except (BrokenPipeError, ValueError):
+        request = self._about | request
+        if not self.line.say(**request):
             return {"trouble": "the process that talks to MLflow has died"}
         deadline = time.monotonic() + seconds
         while True:
@@ -146,6 +130,8 @@ class Courier:
                 break
             if answer is None:
                 return {"trouble": "the process that talks to MLflow has died"}
+            if answer["run"] != self._about["run"]:  # the last word of a run before this one
+                continue
             self.trouble = answer["trouble"]
             if all(answer.get(k) == v for k, v in request.items()):
                 return answer
@@ -171,15 +157,15 @@ class Courier:
         self,
         seconds: float = 60.0,  # How long to wait [s]; 0 leaves the courier to itself
     ) -> str:  # What went wrong; empty when MLflow has everything, or will have it in a moment
-        "Have everything delivered, and end the courier."
+        "Have everything delivered, and let the courier go."
         if seconds:
             self.trouble = self._ask(10 if self.trouble else seconds, do="deliver", last=True)["trouble"]
-        try:
-            self.process.stdin.close()
-        except BrokenPipeError:
-            pass
-        if seconds and self.trouble:
-            self.process.kill()
-        if seconds:
-            self.process.wait()
+        if not seconds:
+            self.send()
+            release(self.line)
+        elif self.trouble:
+            self.line.kill()
+            self.line.process.wait()
+        else:
+            release(self.line)
         return self.trouble if seconds else ""

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -92,15 +93,20 @@ def find_failure(
     return Failure(name, message, number, nb.cells[number - 1].source if number else "")
 
 # %% ../../nbs/run/50_engine.ipynb #c34cdd8a
+@cache
+def _exporter():
+    "One for all: it compiles its templates only once."
+    from nbconvert import HTMLExporter
+
+    return HTMLExporter(embed_images=True, template_name="lab")
+
+
 def to_html(
     nb,  # An executed notebook
     title: str = "notebook",  # The page's title
 ) -> str:  # One page, pictures inside
     "Render a notebook as one HTML page."
-    from nbconvert import HTMLExporter
-
-    exporter = HTMLExporter(embed_images=True, template_name="lab")
-    return exporter.from_notebook_node(nb, resources={"metadata": {"name": title}})[0]
+    return _exporter().from_notebook_node(nb, resources={"metadata": {"name": title}})[0]
 
 # %% ../../nbs/run/50_engine.ipynb #3b03ca84
 @dataclass
@@ -154,6 +160,7 @@ def begin_lone_run(
     from mlops_nb.run.notebook import step_name
     from mlops_nb.run.provenance import keep_provenance
     from mlops_nb.run.record import Run, mark, me, write_run
+    from mlops_nb.run.warm import entered_zygote
 
     path = Path(input_path or "notebook.ipynb")
     step = step_name(path)
@@ -170,7 +177,8 @@ def begin_lone_run(
     write_run(record)
     courier = Courier(record, where.root)
     context = Context(key, where.home, folder / step, step, run, parameters, inputs, notebook)
-    job = Job(context, where.tracking_uri, experiment, courier.open(f"{step}/1", notebook))
+    tracked = courier.open(f"{step}/1", notebook)
+    job = Job(context, where.tracking_uri, experiment, tracked, zygote=entered_zygote())
     return record, lock, courier, job
 
 

@@ -11,14 +11,13 @@ import os
 import queue
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
 
+from .line import answering, asked, call, release
 from mlops_nb.run.manifest import (
     Context,
     Failure,
@@ -33,8 +32,7 @@ from .store import plain
 # %% ../../nbs/run/58_worker.ipynb #289fa343
 def _listen(requests: queue.Queue, current: dict) -> None:
     "Take requests until the runner is gone."
-    for line in sys.stdin:
-        request = json.loads(line)
+    for request in asked():
         if request["do"] == "run":
             requests.put(request)
         elif job := current.get("job"):
@@ -80,10 +78,8 @@ def _run_step(request: dict, current: dict, tell) -> None:
 
 def _serve() -> None:
     "The work of a worker, in its own process."
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever prints must not be taken for an answer
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    requests, current = queue.Queue(), {"job": None}
+    answers, requests, current = answering(), queue.Queue(), {"job": None}
 
     def tell(event: str, **facts: object) -> None:
         print(json.dumps({"event": event, **facts}, default=str), file=answers)
@@ -108,30 +104,18 @@ class Worker:
         events: queue.Queue,  # Where its messages go
         log: Path,  # Where its own errors are written
     ):
-        self.events, self.step = events, None
+        self.events, self.step, self.idle = events, None, True
         self.stopping: str | None = None  # Why the step was interrupted; empty when a person or a scheduler did it
         self.deadline = float("inf")  # When it is killed [s, monotonic]
-        command = [sys.executable, "-c", "from mlops_nb.run.worker import _serve; _serve()"]
-        with open(log, "ab") as errors:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
-            )
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.line = call("mlops_nb.run.worker:_serve", self._hear, log)
 
-    def _listen(self) -> None:
-        with self.process.stdout as lines:
-            for line in lines:
-                self.events.put((self, json.loads(line)))
-        code = self.process.wait()
-        for folder in Path(tempfile.gettempdir()).glob(f"mlops-nb-{self.process.pid}-*"):  # its kernel's
-            shutil.rmtree(folder, ignore_errors=True)
-        self.events.put((self, {"event": "died", "code": code}))
-
-    def _send(self, **request: object) -> None:
-        try:
-            print(json.dumps(request, default=plain), file=self.process.stdin, flush=True)
-        except (BrokenPipeError, ValueError):
-            pass  # it is dead, and `died` is in the queue
+    def _hear(self, message: dict | None) -> None:
+        if message is None:
+            for folder in Path(tempfile.gettempdir()).glob(f"mlops-nb-{self.line.process.pid}-*"):  # its kernel's
+                shutil.rmtree(folder, ignore_errors=True)
+            message = {"event": "died", "code": self.line.process.returncode}
+        self.idle = message["event"] == "over"
+        self.events.put((self, message))
 
     def run(
         self,
@@ -141,9 +125,10 @@ class Worker:
         **facts: object,  # tracking_uri, experiment, tracked, kernel, language, hold_for, zygote
     ) -> None:
         "Begin a step; `over` is reported when its manifest is there."
-        self.step = context.step
+        self.step, self.idle = context.step, False
         record = asdict(context) | {"inputs": {k: asdict(v) for k, v in context.inputs.items()}}
-        self._send(do="run", context=record, notebook=str(notebook), given=given, **facts)
+        request = {"do": "run", "context": record, "notebook": str(notebook), "given": given} | facts
+        self.line.say(**json.loads(json.dumps(request, default=plain)))  # if it is dead, `died` is among the events
 
     def stop(
         self,
@@ -153,15 +138,15 @@ class Worker:
         "Interrupt the step, once; its notebook is kept as far as it came."
         if self.stopping is None:
             self.stopping, self.deadline = reason, time.monotonic() + seconds
-            self._send(do="stop", reason=reason)
+            self.line.say(do="stop", reason=reason)
 
     def close(self) -> None:
-        "End an idle worker."
-        try:
-            self.process.stdin.close()
-        except BrokenPipeError:
-            pass
+        "End a worker when it is done, or keep an idle one for the next run."
+        if self.idle and self.stopping is None:
+            release(self.line)
+        else:
+            self.line.close()
 
     def kill(self) -> None:
         "End it now; its kernel goes with it."
-        self.process.kill()
+        self.line.process.kill()

@@ -1,0 +1,22 @@
+"""An environment of their own for those whom we measure ourselves against."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDER = Path(__file__).parent / ".peers"
+
+
+def python(*packages: str) -> Path:
+    "The interpreter of an environment with the project's locked packages and these; made when it is not there."
+    program, mark = FOLDER / "bin" / "python", FOLDER / "packages"
+    wanted = "\n".join([*packages, (ROOT / "requirements.lock").read_text()])
+    if not mark.exists() or mark.read_text() != wanted:
+        print(f"Installing {', '.join(packages)} and the locked packages into {FOLDER.relative_to(ROOT)}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", FOLDER], check=True)
+        uv = [Path(sys.executable).parent / "uv", "pip", "install", "--quiet", "--python", program]
+        subprocess.run([*uv, "--no-deps", "-r", ROOT / "requirements.lock"], check=True)
+        subprocess.run([*uv, "--constraint", ROOT / "requirements.lock", *packages], check=True)
+        mark.write_text(wanted)
+    return program

@@ -1,0 +1,48 @@
+"""The notebooks that are run: an empty one, one that trains, and eight short steps that hand data on."""
+
+from pathlib import Path
+
+import nbformat
+
+EMPTY = ["x = 1"]
+TRAIN = [
+    "import mlflow\nimport pandas as pd\nimport xgboost\n"
+    "from sklearn.datasets import make_classification\nfrom sklearn.model_selection import train_test_split",
+    "X, y = make_classification(2000, 20, random_state=0)\ndf = pd.DataFrame(X)\ndf.describe()",
+    "parts = train_test_split(df, y, random_state=0)",
+    "model = xgboost.XGBClassifier(n_estimators=40, n_jobs=1, random_state=0).fit(parts[0], parts[2])",
+    "model.score(parts[1], parts[3])",
+]
+STEPS = 8
+
+
+def step_cells(number: int) -> list[str]:
+    "A short step: it reads what the one before it wrote, sums up, and writes."
+    before = f"df = pd.read_csv('part_{number - 1}.csv')" if number else "df = pd.DataFrame({'a': range(500)})"
+    return [
+        "import pandas as pd\nfrom sklearn.preprocessing import StandardScaler",
+        before,
+        "df['a'] = StandardScaler().fit_transform(df[['a']])",
+        f"df.to_csv('part_{number}.csv', index=False)\nlen(df)",
+    ]
+
+
+def chained_cells(number: int) -> list[str]:
+    "The same step as one of a pipeline."
+    before = f"step.load('part_{number - 1}')" if number else "pd.DataFrame({'a': range(500)})"
+    return [
+        "import pandas as pd\nfrom sklearn.preprocessing import StandardScaler\n\nfrom mlops_nb import step",
+        f"df = {before}",
+        "df['a'] = StandardScaler().fit_transform(df[['a']])",
+        f"step.save('part_{number}', df)\nlen(df)",
+    ]
+
+
+def write(path: Path, cells: list[str]) -> Path:
+    "Write cells as a notebook, the first one tagged `parameters`."
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tagged = nbformat.v4.new_code_cell("number: int = 0", metadata={"tags": ["parameters"]})
+    notebook = nbformat.v4.new_notebook(cells=[tagged, *map(nbformat.v4.new_code_cell, cells)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+    return path
