@@ -44,9 +44,15 @@ def cache():
 
 @cache.command(short_help="List what is in it.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-@click.option("-n", "--most", default=30, show_default=True, help="How many, newest first.")
+@click.option("-n", "--most", type=click.IntRange(1), default=30, show_default=True, help="How many.")
 def ls(as_json, most):
-    "List the entries of the cache, newest first."
+    """List the entries of the cache, newest first.
+
+    \b
+    Examples:
+      mlops-nb cache ls
+      mlops-nb cache ls -n 5 --json
+    """
     from datetime import UTC, datetime
     from itertools import islice
 
@@ -73,7 +79,13 @@ def ls(as_json, most):
 @click.option("--days", default=30.0, show_default=True, type=click.FloatRange(0), help="Keep younger entries.")
 @click.option("--yes", is_flag=True, help="Really remove it; without it, only say what would go.")
 def gc(days, yes):
-    "Remove old entries, and files that no run, entry or newest output refers to."
+    """Remove old entries, and files that no run, entry or newest output refers to.
+
+    \b
+    Examples:
+      mlops-nb cache gc --days 14          what would go
+      mlops-nb cache gc --days 14 --yes    let it go
+    """
     from mlops_nb.run.cache import collect
 
     going, size = collect(_open(), days, dry=not yes)
@@ -84,7 +96,12 @@ def gc(days, yes):
 
 @cache.command(short_help="Check every file of it.")
 def verify():
-    "Hold every entry and every file against its digest; exit code 1 if something is wrong."
+    """Hold every entry and every file against its digest; exit code 1 if something is wrong.
+
+    \b
+    Example:
+      mlops-nb cache verify
+    """
     from mlops_nb.run.cache import verify as check
 
     cached = _open()

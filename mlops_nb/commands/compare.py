@@ -16,7 +16,7 @@ from .tell import Progress, console, table
 SHOWN = 12  # lines of one change that a terminal shows
 
 
-def _show_section(screen, section, more: str = "--html") -> None:
+def _show_section(screen, section, more: str = "--html FILE") -> None:
     "A section of a `RunDiff`: one line when nothing differs."
     from rich.text import Text
 
@@ -30,14 +30,16 @@ def _show_section(screen, section, more: str = "--html") -> None:
         for line in change.lines[:SHOWN]:
             screen.print(Text(f"    {line}", style=colors.get(line[:1], "dim")), soft_wrap=True)
         if len(change.lines) > SHOWN:
-            screen.print(Text(f"    … {len(change.lines) - SHOWN} more lines: {more}", style="dim"))
+            screen.print(Text(f"    … {len(change.lines) - SHOWN} more lines: see them with {more}", style="dim"))
     for note in section.notes:
         screen.print(Text(f"  {note}", style="yellow"), soft_wrap=True)
 
 
 def _show_timings(screen, section) -> None:
+    from rich.text import Text
+
     said = "; ".join(map(str, section.changes)) or "equal"
-    screen.print(f"{section.name:<17}[dim]{said}[/]", soft_wrap=True)
+    screen.print(Text(f"{section.name:<17}").append(said, "dim"), soft_wrap=True)
 
 
 def _write_page(screen, file: str, found) -> None:
@@ -80,6 +82,8 @@ def diff(run_a, run_b, step, file, as_json):
     import tempfile
     from pathlib import Path
 
+    from rich.text import Text
+
     from mlops_nb.run.diff import compare_runs
     from mlops_nb.run.fetch import find_run
     from mlops_nb.run.notebook import step_name
@@ -94,7 +98,8 @@ def diff(run_a, run_b, step, file, as_json):
         else:
             for word, run in (("before", before), ("after", after)):
                 started = run.started[:19].replace("T", " ")
-                screen.print(f"{word:<8} [bold]{run.id[:8]}[/] of {run.pipeline}, {started} UTC, {run.status.lower()}")
+                said = f" of {run.pipeline}, {started} UTC, {run.status.lower()}"
+                screen.print(Text(f"{word:<8} ").append(run.id[:8], "bold").append(said))
             for section in found.sections:
                 (_show_section if section.counts else _show_timings)(screen, section)
         if file:
@@ -105,11 +110,10 @@ def diff(run_a, run_b, step, file, as_json):
 def _show_reproduction(screen, made) -> None:
     from rich.text import Text
 
-    shown = table("", "metric or output", "then", "now", "")
-    shown.columns[4].no_wrap = False
+    shown = table("", "metric or output", "then", "now", "verdict")
     for row in made.rows:
         sign = Text("=", style="green") if row.verdict == "equal" else Text("≠", style="red")
-        shown.add_row(sign, row.name, row.then, row.now, Text("" if row.verdict == "equal" else row.verdict))
+        shown.add_row(sign, row.name, row.then, row.now, Text(row.verdict))
     screen.print("", shown, "")
     section = made.diff.section("outputs of cells")
     if section.changes:

@@ -23,7 +23,8 @@ def parse_parameters(
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise ParameterError("-p: there is no `=` in what was given", "write -p name=value, as in -p seed=7")
+            missing = "no name before the `=`" if equals else "no `=` in what was given"  # which may be a password
+            raise ParameterError(f"-p: there is {missing}", "write -p name=value, as in -p seed=7")
         pairs[name.strip()] = value
     return pairs
 
@@ -137,7 +138,7 @@ def _show_plan(pipeline, plan: list, cache: bool, force: tuple[str, ...], as_jso
     screen = console()
     for row in rows:
         verdict = "runs if" if row["verdict"] == "depends" else row["verdict"]
-        screen.print(f"[bold]{row['step']}[/] {verdict}", Text("; ".join(row["reasons"])))
+        screen.print(Text(row["step"], "bold").append(f" {verdict} {'; '.join(row['reasons'])}".rstrip(), "not bold"))
         screen.print(Text("  " + " ".join(f"{k}={v!r}" for k, v in row["parameters"].items()), style="dim"))
         for verb in ("loads", "saves"):
             if row[verb]:
@@ -227,7 +228,6 @@ def steps(pipeline, as_json, graph, svg):
             rows.append(row | {"parameters": facts})
         return click.echo(json.dumps(rows, indent=1))
     shown = table("step", "parameters", "loads", "saves")
-    shown.columns[1].no_wrap = False
     for step in found.steps:
         lines = Text()
         for n, p in step.parameters.items():

@@ -15,11 +15,22 @@ from .tell import SIGNS, console, run_json, run_table, show_notes, step_row, tab
 from ..errors import ConfigError
 
 # %% ../../nbs/commands/20_runs.ipynb #2f6f311f
-@click.command()
+@click.command(short_help="List the runs of this project, newest first.")
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
-@click.option("-n", "--most", default=20, show_default=True, help="How many, newest first.")
+@click.option("-n", "--most", type=click.IntRange(1), default=20, show_default=True, help="How many.")
 def runs(as_json, most):
-    "List the runs of this project, newest first."
+    """List the runs of this project, newest first.
+
+    \b
+    ✓ finished, ✗ failed, ■ killed, ▸ going on
+
+    \b
+    Examples:
+      mlops-nb runs
+      mlops-nb runs -n 3 --json
+    """
+    from rich.text import Text
+
     from mlops_nb.config import settings
     from mlops_nb.run.record import list_runs, outbox
 
@@ -36,7 +47,7 @@ def runs(as_json, most):
         started = run.started[:19].replace("T", " ")
         count = f"{ended} of {len(run.steps)}" + (f", {cached} cached" if cached else "")
         late = "not in MLflow yet" if run.id in waiting and run.status != "RUNNING" else ""
-        shown.add_row(f"[{color}]{sign}[/]", run.id[:8], run.pipeline, started, f"{run.seconds:.1f}", count, late)
+        shown.add_row(Text(sign, color), run.id[:8], run.pipeline, started, f"{run.seconds:.1f}", count, late)
     console().print(shown)
 
 # %% ../../nbs/commands/20_runs.ipynb #ad1903f7
@@ -50,6 +61,8 @@ def show(run, as_json):
     Example:
       mlops-nb show 3f2a
     """
+    from rich.markup import escape
+
     from mlops_nb.run.record import read_run
 
     found = read_run(run)
@@ -57,22 +70,22 @@ def show(run, as_json):
         return click.echo(run_json(found))
     screen, manifests = console(), found.manifests()
     ended = {m.step: m for m in manifests}
-    screen.print(f"run [bold]{found.id}[/] of {found.pipeline}: {found.status.lower()} in {found.seconds:.1f} s\n")
+    screen.print(f"run [bold]{found.id}[/] of {escape(found.pipeline)}: {found.status.lower()} in {found.seconds:.1f} s\n")
     if found.note:
         screen.print(found.note, markup=False)
     screen.print(run_table([step_row(name, ended.get(name)) for name in found.steps]))
     for m in manifests:
         if m.cached:
-            screen.print(f"\n[bold]{m.step}[/] was taken from run {m.cached[:8]}")
+            screen.print(f"\n[bold]{escape(m.step)}[/] was taken from run {m.cached[:8]}")
         if m.outputs:
-            screen.print("", f"[bold]{m.step}[/] saved", *(f"  {o}" for o in m.outputs), sep="\n")
+            screen.print("", f"[bold]{escape(m.step)}[/] saved", *(f"  {o}" for o in m.outputs), sep="\n")
         if m.failure:
-            screen.print("", f"[bold]{m.step}[/] failed in", sep="\n")
+            screen.print("", f"[bold]{escape(m.step)}[/] failed in", sep="\n")
             screen.print(str(m.failure), markup=False)
     show_notes(screen, manifests)
     if tracked := found.tracked().get(""):
         screen.print(f"\nin MLflow: {tracked}")
-    screen.print(f"notebooks and manifests: {os.path.relpath(found.folder)}")
+    screen.print(f"notebooks and manifests: {os.path.relpath(found.folder)}", markup=False, soft_wrap=True)
 
 # %% ../../nbs/commands/20_runs.ipynb #919ab939
 @click.command(short_help="Deliver to MLflow what waits for it.")
@@ -104,13 +117,18 @@ def ui(port):
 
     It serves on 127.0.0.1 until Ctrl-C. With MLFLOW_TRACKING_URI set to a
     server, it only says where that is.
+
+    \b
+    Examples:
+      mlops-nb ui
+      mlops-nb ui --port 5001
     """
     import socket
 
     from mlops_nb.config import settings
 
     where = settings()
-    if where.tracking_uri.startswith("http"):
+    if where.tracking_uri.startswith(("http", "databricks")):
         return click.echo(f"your runs are at {where.tracking_uri}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -121,5 +139,6 @@ def ui(port):
     click.echo(f"MLflow on {where.tracking_uri}\nopen http://127.0.0.1:{port} (Ctrl-C ends it)")
     os.environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     server = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    store = ["--backend-store-uri", where.tracking_uri, "--default-artifact-root", where.artifacts.as_uri()]
+    store = ["--backend-store-uri", where.tracking_uri]
+    store += ["--default-artifact-root", where.artifacts.as_uri()] if where.artifacts else []
     os.execv(sys.executable, [sys.executable, *server, *store])
