@@ -7,7 +7,6 @@ __all__ = ['COMMANDS', 'Commands', 'main']
 
 # %% ../nbs/90_cli.ipynb #2035003b
 import json
-import select
 import sys
 from importlib import import_module
 
@@ -22,13 +21,6 @@ COMMANDS = {  # name: the module below `mlops_nb.commands`, in the order of the 
     "runs": "runs", "show": "runs", "diff": "compare", "reproduce": "compare", "sync": "runs", "ui": "runs",
     "cache": "cache",
 }  # fmt: skip
-
-
-def _is_unread() -> bool:
-    "Whether whoever read what we print has gone, as behind `| head`."
-    poll = select.poll()
-    poll.register(sys.stdout, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 class Commands(click.Group):
@@ -63,11 +55,6 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except OSError as error:
-            if isinstance(error, BrokenPipeError) and _is_unread():
-                from mlops_nb.commands.tell import stop_telling
-
-                stop_telling(sys.stdout)
-                ctx.exit(141)  # as a shell knows it from others
             click.echo(f"error: {error}\n  fix: see that it can be written, and that the disk is not full", err=True)
             ctx.exit(3)
         except Exception:

@@ -108,5 +108,6 @@ def verify():
     wrong = check(cached)
     for key, what in wrong:
         click.echo(f"{key[:12]}: {what}")
-    click.echo(f"{len(wrong)} things are wrong; their steps will run again" if wrong else "everything is whole")
+    told = f"{len(wrong)} thing{'s are' if len(wrong) > 1 else ' is'} wrong; their steps will run again"
+    click.echo(told if wrong else "everything is whole")
     click.get_current_context().exit(1 if wrong else 0)

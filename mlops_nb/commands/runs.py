@@ -70,7 +70,8 @@ def show(run, as_json):
         return click.echo(run_json(found))
     screen, manifests = console(), found.manifests()
     ended = {m.step: m for m in manifests}
-    screen.print(f"run [bold]{found.id}[/] of {escape(found.pipeline)}: {found.status.lower()} in {found.seconds:.1f} s\n")
+    how = f"{found.status.lower()} in {found.seconds:.1f} s"
+    screen.print(f"run [bold]{found.id}[/] of {escape(found.pipeline)}: {how}\n")
     if found.note:
         screen.print(found.note, markup=False)
     screen.print(run_table([step_row(name, ended.get(name)) for name in found.steps]))
