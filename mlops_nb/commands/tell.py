@@ -79,7 +79,7 @@ class Progress:
         import time
 
         self.console, self.quiet, self.why, self.clock = console, quiet, why, time.monotonic
-        self.rows, self.begun, self.told, self.live = {}, {}, set(), None
+        self.run, self.rows, self.begun, self.told, self.live = "", {}, {}, set(), None
 
     def __call__(self, event: str, **facts) -> None:
         "One event of `run_pipeline`."
@@ -93,7 +93,7 @@ class Progress:
         from rich.live import Live
         from rich.markup import escape
 
-        self.rows = {name: step_row(name) for name in run.steps}
+        self.run, self.rows = run.id[:8], {name: step_row(name) for name in run.steps}
         self.console.print(f"run [bold]{run.id[:8]}[/] of {escape(run.pipeline)}")
         if self.console.is_terminal:
             self.live = Live(self, console=self.console, refresh_per_second=4)
@@ -126,6 +126,7 @@ class Progress:
 
     def on_stopping(self):
         self.console.print("stopping: notebooks are saved as far as they came (Ctrl-C again ends it at once)")
+        self.console.print(f"to go on with it later: {self_name()} resume {self.run}")
 
     def on_done(self, step, manifest):
         row = self.rows[step] = step_row(step, manifest)
