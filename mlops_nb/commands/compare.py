@@ -14,6 +14,11 @@ from .tell import Progress, console, table
 
 # %% ../../nbs/commands/40_compare.ipynb #0de769f8
 SHOWN = 12  # lines of one change that a terminal shows
+LONGEST = 200  # characters of one line
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} … ({len(line):,} characters)"
 
 
 def _show_section(screen, section, more: str = "--html FILE") -> None:
@@ -26,9 +31,9 @@ def _show_section(screen, section, more: str = "--html FILE") -> None:
     screen.print(Text(f"{section.name:<17}", style="bold" if section.changes else "").append(head, style="dim"))
     colors = {"+": "green", "-": "red", "@": "cyan"}
     for change in section.changes:
-        screen.print(Text(f"  {change}"), soft_wrap=True)
+        screen.print(Text(f"  {_cut(str(change))}"), soft_wrap=True)
         for line in change.lines[:SHOWN]:
-            screen.print(Text(f"    {line}", style=colors.get(line[:1], "dim")), soft_wrap=True)
+            screen.print(Text(f"    {_cut(line)}", style=colors.get(line[:1], "dim")), soft_wrap=True)
         if len(change.lines) > SHOWN:
             screen.print(Text(f"    … {len(change.lines) - SHOWN} more lines: see them with {more}", style="dim"))
     for note in section.notes:
