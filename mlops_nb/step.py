@@ -7,6 +7,8 @@ __all__ = ['context', 'save', 'load', 'log', 'trial', 'attach', 'secret', 'note'
 
 # %% ../nbs/10_step.ipynb #d3f224d2
 import math
+import posixpath
+import re
 import shutil
 from functools import cache
 from pathlib import Path
@@ -78,9 +80,18 @@ def _who_saves(name: str) -> str | None:
     return None
 
 # %% ../nbs/10_step.ipynb #7cfc0051
+def _check_name(name: str, what: str) -> None:
+    "Refuse a name that MLflow would: it would refuse the whole run, and only when that has ended."
+    plain = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
+    if name in ("", ".") or len(name) > 250 or not plain or not re.fullmatch(r"[/\w.\- :]*", name):
+        rule = "use letters, digits, spaces and _ - . : with / between the parts, 250 characters at most"
+        raise DataError(f"{what} {name!r} has a name that MLflow does not take", rule)
+
+
 def _numbers(values: dict, what: str) -> dict[str, float]:
     numbers = {}
     for name, value in values.items():
+        _check_name(name, what)
         try:
             numbers[name] = float(value)
         except (TypeError, ValueError):
@@ -108,6 +119,8 @@ def trial(
     "Record one candidate of several; it becomes a run below this step's."
     params = {k: v for k, v in parameters.items() if isinstance(v, str | int | float | None)}
     params |= {k: str(v) for k, v in parameters.items() if k not in params}
+    for key in params:
+        _check_name(key, "parameter")
     _tell("trial", name=name, params=params, metrics=_numbers(metrics, "metric"))
 
 # %% ../nbs/10_step.ipynb #5e18551f

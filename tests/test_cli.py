@@ -40,11 +40,15 @@ def test_the_command_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["run", "steps", "runs", "show", "ui"])
-def test_every_command_explains_itself(command):
-    done = call(command, "--help", cwd=".")
+HOUSE = ["cache", "cache ls", "cache gc", "cache verify"]
+COMMANDS = ["run", "resume", "cancel", "steps", "runs", "show", "diff", "reproduce", "sync", "ui", *HOUSE]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command):
+    done = call(*command.split(), "--help", cwd=".")
     assert done.returncode == 0
-    assert len(done.stdout.splitlines()) > 5
+    assert f"mlops-nb {command}" in done.stdout.partition("Example")[2]
 
 
 @pytest.mark.parametrize(
@@ -55,6 +59,11 @@ def test_every_command_explains_itself(command):
         (["run", "twice", "-p", "nubmer=1"], "did you mean `number`"),
         (["run", "twice", "-p", "number=one"], "number=1  # below 10"),
         (["run", "twice", "-p", "number"], "-p name=value"),
+        (["run", "twice", "-p", "=1"], "no name before the `=`"),
+        (["run", "twice", "--params", "gone.yaml"], "check the name of the file"),
+        (["run", "pipelines/twice/01_twice.ipynb"], "name the folder: pipelines/twice"),
+        (["runs", "-n", "0"], "is not in the range"),
+        (["cache", "ls", "-n", "-1"], "is not in the range"),
         (["run", "twice", "--to", "thrice"], "did you mean `twice`"),
         (["show", "ffff"], "there is no run `ffff`"),
         (["ui", "--port", "99999999"], "port"),
@@ -98,6 +107,37 @@ def test_runs_of_a_pipeline_outside_any_project_are_found_where_they_were_starte
     assert call("run", "sums", cwd=tmp_path / "work").returncode == 0
     (found,) = json.loads(call("runs", "--json", cwd=tmp_path / "work").stdout)
     assert found["pipeline"] == "sums"
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_prints(root, write):
+    write(root / "pipelines" / "two" / "01_one.ipynb", USE, "step.save('one', 1)")
+    write(root / "pipelines" / "two" / "02_two.ipynb", USE, "step.log(two=2 * step.load('one'))")
+    run = subprocess.Popen([COMMAND, "run", "two"], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run.stdout.readline()
+    run.stdout.close()  # as `head -1` does
+    assert (run.wait(120), run.stderr.read()) == (0, "")
+    (found,) = json.loads(call("runs", "--json", cwd=root).stdout)
+    assert (found["status"], found["manifests"][1]["metrics"]) == ("FINISHED", {"two": 2})
+
+
+def test_a_long_answer_that_nobody_reads_is_no_fault(root, write):
+    for i in range(40):
+        write(root / "pipelines" / "many" / f"{i:02}_step{i}.ipynb", USE, parameters=f"text: str = {'x' * 4000!r}")
+    steps = subprocess.Popen(
+        [COMMAND, "steps", "many", "--json"], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    steps.stdout.read(1)
+    steps.stdout.close()
+    assert (steps.wait(60), steps.stderr.read()) == (0, "")
+
+
+def test_names_with_brackets_are_shown_as_they_are(root, write):
+    write(root / "pipelines" / "[red] x" / "01_a[b].ipynb", USE, "step.log(rows=3)")
+    done = call("run", "pipelines/[red] x", cwd=root)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "of pipelines/[red] x" in done.stdout
+    assert "✓ a[b]" in done.stdout
+    assert "pipelines/[red] x" in call("runs", cwd=root).stdout
 
 
 def test_a_dry_run_starts_nothing(twice):

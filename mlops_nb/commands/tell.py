@@ -36,6 +36,7 @@ def run_table(
     title: str | None = None,
 ):  # A rich Table
     "The steps of a run as a table."
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=title, box=None, pad_edge=False, title_justify="left", header_style="dim")
@@ -47,7 +48,8 @@ def run_table(
         if row["status"] == "RUNNING":
             status = f"cell {row['cell']} of {row['of']}"
         seconds = f"{row['seconds']:.1f}" if row["seconds"] is not None else ""
-        table.add_row(f"[{color}]{sign}[/]", row["step"], f"[{color}]{status}[/]", seconds, figures(row["metrics"]))
+        told = escape(row["step"]), f"[{color}]{status}[/]", seconds, escape(figures(row["metrics"]))
+        table.add_row(f"[{color}]{sign}[/]", *told)
     return table
 
 # %% ../../nbs/commands/00_tell.ipynb #75baf620
@@ -77,7 +79,7 @@ class Progress:
         import time
 
         self.console, self.quiet, self.why, self.clock = console, quiet, why, time.monotonic
-        self.rows, self.begun, self.told, self.live = {}, {}, set(), None
+        self.run, self.rows, self.begun, self.told, self.live = "", {}, {}, set(), None
 
     def __call__(self, event: str, **facts) -> None:
         "One event of `run_pipeline`."
@@ -89,9 +91,10 @@ class Progress:
 
     def on_run(self, run):
         from rich.live import Live
+        from rich.markup import escape
 
-        self.rows = {name: step_row(name) for name in run.steps}
-        self.console.print(f"run [bold]{run.id[:8]}[/] of {run.pipeline}")
+        self.run, self.rows = run.id[:8], {name: step_row(name) for name in run.steps}
+        self.console.print(f"run [bold]{run.id[:8]}[/] of {escape(run.pipeline)}")
         if self.console.is_terminal:
             self.live = Live(self, console=self.console, refresh_per_second=4)
             self.live.start()
@@ -125,13 +128,16 @@ class Progress:
 
     def on_stopping(self):
         self.console.print("stopping: notebooks are saved as far as they came (Ctrl-C again ends it at once)")
+        self.console.print(f"to go on with it later: {self_name()} resume {self.run}")
 
     def on_done(self, step, manifest):
         row = self.rows[step] = step_row(step, manifest)
         if not self.live:
             sign, color = SIGNS[row["status"]]
-            line = f"[{color}]{sign}[/] {step:<12} {manifest.seconds:6.1f} s  {figures(manifest.metrics)}"
-            self.console.print(line.rstrip())
+            from rich.text import Text
+
+            line = f" {step:<12} {manifest.seconds:6.1f} s  {figures(manifest.metrics)}"
+            self.console.print(Text(sign, color).append(line.rstrip(), "default"))
 
     def on_end(self, run, trouble):
         for row in self.rows.values():
@@ -155,23 +161,36 @@ class Progress:
 def console(
     to_stderr: bool = False,  # Where to write
 ):  # A rich Console
-    "A terminal as wide as it is; a log file wide enough that no row breaks."
+    "A terminal as wide as it is; a log file wide enough that no row breaks. It goes on when nobody reads any more."
     from rich.console import Console
 
-    found = Console(stderr=to_stderr, highlight=False)
-    return found if found.is_terminal else Console(stderr=to_stderr, highlight=False, width=160)
+    class Screen(Console):
+        def on_broken_pipe(self):  # as behind `| head`: what is being done has to be done all the same
+            self.quiet = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.file.fileno())
+            os.close(nowhere)
+
+    found = Screen(stderr=to_stderr, highlight=False)
+    return found if found.is_terminal else Screen(stderr=to_stderr, highlight=False, width=160)
 
 
 def table(
     *columns: str,  # Their headings
     right: tuple[str, ...] = (),  # Those that hold numbers
 ):  # A rich Table
-    "An empty table in the style of all commands."
+    "An empty table in the style of all commands; in a narrow terminal texts are cut, but never signs and ids."
     from rich.table import Table
+    from rich.text import Text
 
-    made = Table(box=None, pad_edge=False, header_style="dim")
-    for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", no_wrap=True)
+    class Rows(Table):
+        def add_row(self, *cells):
+            plain = {"no_wrap": True, "overflow": "ellipsis"}
+            super().add_row(*(Text(cell, **plain) if isinstance(cell, str) else cell for cell in cells))
+
+    made = Rows(box=None, pad_edge=False, header_style="dim")
+    for name in columns:  # rich takes from those that may wrap, as long as there are any
+        made.add_column(name, justify="right" if name in right else "left", no_wrap=name in ("", "run", "key"))
     return made
 
 

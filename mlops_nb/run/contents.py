@@ -40,7 +40,8 @@ class TableChange:
         how = f"rows matched by `{self.key}`" if self.key else "whole rows matched: no column names them"
         equal = "in the columns of both, no row differs" if self.schema else "no row differs, only their order"
         said.append(f"{moved or equal} ({how})")
-        said += [f"{name} differs in {n:,} rows" for name, n in self.columns.items()] + list(self.examples)
+        said += [f"{name} differs in {n:,} row{'s' * (n != 1)}" for name, n in self.columns.items()]
+        said += self.examples
         return said + ([f"compared one row in {self.sampled}: the tables are large"] if self.sampled > 1 else [])
 
 

@@ -88,7 +88,8 @@ def read_given(
         found, problem = read(path.read_text(encoding="utf-8-sig")), ""
     except OSError as error:
         known = [p.name for p in path.parent.glob("*") if p.suffix.lower() in READERS]
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", nearest(path.name, known)) from None
+        fix = nearest(path.name, known) if known else "check the name of the file, and the folder that it is in"
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", fix) from None
     except (ValueError, RecursionError) as error:
         found, problem = None, str(error)
     if not problem and not isinstance(found, dict):

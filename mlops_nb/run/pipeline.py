@@ -122,7 +122,10 @@ def find_pipeline(
     known = [p.name for home in homes if home.is_dir() for p in home.iterdir() if any(p.glob("*.ipynb"))]
     if (start / name).is_dir():
         raise ConfigError(f"there are no notebooks in {start / name}", EMPTY)
-    raise ConfigError(f"there is no pipeline `{name}`", f"name a folder of notebooks, or: {nearest(str(name), known)}")
+    if (start / name).is_file():
+        raise ConfigError(f"{name} is a file, and a pipeline is a folder", f"name the folder: {(start / name).parent}")
+    other = f", or: {nearest(str(name), known)}" if known else ""
+    raise ConfigError(f"there is no pipeline `{name}`", f"name a folder of notebooks{other}")
 
 # %% ../../nbs/run/60_pipeline.ipynb #a1e7f5c5
 def order_steps(

@@ -11,6 +11,7 @@ import os
 import socket
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from glob import escape
 from pathlib import Path
 
 from ..config import is_locked, settings, write_whole
@@ -104,7 +105,7 @@ def _load(folder: Path) -> Run:
 
 def _named(home: Path, run: str) -> list[Path]:
     "The folders of the runs that a name may mean."
-    found = sorted(p.parent for p in (home / "runs").glob(f"{run}*/run.json")) if run else []
+    found = sorted(p.parent for p in (home / "runs").glob(f"{escape(run)}*/run.json")) if run else []
     if not found and len(run) >= 8:
         notes = (home / "runs").glob("*/tracked.json")
         found = sorted(p.parent for p in notes if any(i.startswith(run) for i in _load(p.parent).tracked().values()))
@@ -118,10 +119,12 @@ def read_run(
     "Read a run of this project; raise `ConfigError` when there is none or more than one."
     found = _named(settings(start).home, run)
     if len(found) != 1:
+        if found:
+            meant = ", ".join(p.name[: max(8, len(run) + 4)] for p in found[:10])
+            raise ConfigError(f"{len(found)} runs begin with `{run}`", f"write more of the id: {meant}")
         known = [r.id[:8] for r in list_runs(start)[:10]]
-        what = f"{len(found)} runs begin with `{run}`" if found else f"there is no run `{run}`"
         fix = f"the newest runs: {', '.join(known)}" if known else "run a pipeline first: mlops-nb run PIPELINE"
-        raise ConfigError(what, fix)
+        raise ConfigError(f"there is no run `{run}`", fix)
     return settle(_load(found[0]))
 
 

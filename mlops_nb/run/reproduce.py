@@ -81,7 +81,7 @@ def _present_code(run: Run, where: Settings) -> None:
         elif step_parts(steps[manifest.step], {}, {})["code"] != entry.parts["code"]:
             why = f"the code of step `{manifest.step}` has changed since"
         if why:
-            raise ConfigError(f"run {run.id[:8]} was made outside git, and {why}: it cannot be reproduced",
+            raise ConfigError(f"run {run.id[:8]} was made without a commit, and {why}: it cannot be reproduced",
                               "keep the project in git: git init, git add, git commit")
 
 

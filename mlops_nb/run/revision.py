@@ -35,7 +35,8 @@ def _known_commit(run: Run, root: Path) -> str:
     "The commit of a run; raise `ConfigError` when there is none, or this clone does not have it."
     commit = run.code.get("commit", "")
     if not commit:
-        raise ConfigError(f"run {run.id[:8]} was made outside git: nobody knows its code", "keep the project in git")
+        what = f"run {run.id[:8]} was made without a commit: nobody knows its code"
+        raise ConfigError(what, "keep the project in git")
     try:
         _git(root, "cat-file", "-e", f"{commit}^{{commit}}")
     except ConfigError:

@@ -157,8 +157,9 @@ class Output:
     shape: tuple[int, ...] | None = None  # Of a table or an array
 
     def __repr__(self) -> str:
-        shape = " × ".join(map(str, self.shape)) if self.shape else f"{self.size:,} bytes"
-        return f"{self.name}: {self.kind}, {shape}, {self.digest[:12]}"
+        size = " × ".join(map(str, self.shape)) if self.shape else f"{self.size:,} bytes"
+        told = [self.kind, self.digest[:12]] if self.kind == "model" else [self.kind, size, self.digest[:12]]
+        return f"{self.name}: {', '.join(told)}"  # equal models are files of different size
 
 # %% ../../nbs/run/10_store.ipynb #48d5d6d5
 class Store:

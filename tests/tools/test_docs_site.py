@@ -143,6 +143,7 @@ def test_a_notebook_that_would_spoil_its_page(tmp_path, cell, said):
         ("<p>see @fig-roc</p>", "a cross reference"),
         ("<p>[x](https://example.org)</p>", "a link leaked"),
         ("<p>Equation {#eq-one}</p>", "an attribute leaked"),
+        ("<p>Examples:\b</p>", "a control character leaked"),
         ("<pre>::: {.callout-note} @fig-roc</pre><p>a list[int](x) and me@example.org</p>", None),
     ],
 )

@@ -19,6 +19,7 @@ LEAKS = {
     r"(?<![\w/])\?{0,1}@(?:fig|tbl|eq|sec)-\w+": "a cross reference, which the preview does not know",
     r"\]\((?:https?:|\.\.?/)": "a link",
     r"\{\{<": "a short code",
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f]": "a control character",
 }
 
 
