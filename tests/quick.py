@@ -2,9 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
-
-import pytest
+from contextlib import chdir, contextmanager
 
 from mlops_nb.run import execute
 from mlops_nb.run.worker import Worker
@@ -24,7 +22,8 @@ class KeptWorker(Worker):
 
     def __init__(self, events, *facts):
         self.reader, self.busy = events, False
-        super().__init__(self, *facts)
+        with chdir("/"):  # it belongs to no project
+            super().__init__(self, *facts)
 
     @classmethod
     def take(cls, events, *facts) -> "KeptWorker":
@@ -64,11 +63,19 @@ def end_kept_workers() -> None:
 def quickly() -> Iterator[None]:
     "Runs that begin in this process until the block ends."
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(execute, "Worker", KeptWorker.take)
-        patch.setattr(execute, "Courier", NoCourier)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    parts = execute.Worker, execute.Courier
+    execute.Worker, execute.Courier = KeptWorker.take, NoCourier
+    try:
+        yield
+    finally:
+        execute.Worker, execute.Courier = parts
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def begin() -> None:
+    "The command, in a process of its own, without a courier."
+    from mlops_nb.cli import main
+
+    execute.Courier = NoCourier
+    main()
