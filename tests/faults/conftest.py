@@ -9,17 +9,7 @@ import pytest
 from projects import make_project
 
 pytest.register_assert_rewrite("scene")
-from scene import USE, Scene, fault, summary  # noqa: E402
-
-from mlops_nb.run.cache import StepCache, entries  # noqa: E402
-from mlops_nb.run.store import Store  # noqa: E402
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    "A test that puts one fault upon the other takes long where other programs run, too."
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.timeout(900))  # [s]
+from scene import USE, Scene, fault, forget, summary  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -83,10 +73,3 @@ def scene(known) -> Scene:
     "A project whose second step is not in the cache; the third is, if the second comes to what it should."
     forget(known, "total")
     return known
-
-
-def forget(scene: Scene, step: str) -> None:
-    "Take a step out of the cache."
-    cache = StepCache(Store(scene.home))
-    (path,) = [cache.path(entry.key) for entry, _ in entries(cache) if entry.manifest.step == step]
-    path.unlink()

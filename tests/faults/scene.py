@@ -18,6 +18,7 @@ from projects import VARIABLES
 from quick import quickly
 
 from mlops_nb.cli import main
+from mlops_nb.run.cache import StepCache, entries
 from mlops_nb.run.manifest import Manifest, read_manifest
 from mlops_nb.run.record import Run, list_runs, outbox
 from mlops_nb.run.store import Store
@@ -106,7 +107,9 @@ class Scene:
     def start(self, *words: str, courier: bool = False, path: tuple[Path, ...] = (), **environment: str) -> Command:
         "Begin a command in a process of its own."
         folders = os.pathsep.join(map(str, [*path, HERE.parent]))
-        return Command([*(COMMAND if courier else WITHOUT_COURIER), *words], self.root, PYTHONPATH=folders, **environment)
+        return Command(
+            [*(COMMAND if courier else WITHOUT_COURIER), *words], self.root, PYTHONPATH=folders, **environment
+        )
 
     def call(self, *words: str, **environment: str) -> Done:
         "Do a command in this process, which is quicker."
@@ -175,7 +178,7 @@ class Scene:
     def expect_whole(self) -> None:
         "No file is half written, and nothing that a finished step saved is lost."
         for path in self.home.rglob("*.json"):
-            if not path.name.startswith("."):  # not yet in its place
+            if not path.name.startswith(".") and not path.parent.name.startswith(".new-"):  # not yet in its place
                 json.loads(path.read_text())
         store = Store(self.home)
         for path in self.home.glob("runs/*/*/step.json"):
@@ -215,9 +218,8 @@ class Scene:
         self.expect_delivered()
         return run
 
-
     def expect_goes_on(self, run: Run, undisturbed) -> Run:
-        "Once the fault is mended, `resume` comes to what an undisturbed run comes to, and repeats nothing that is done."
+        "Once the fault is mended, `resume` comes to what an undisturbed run comes to, and repeats nothing."
         self.expect_in_order()
         done = {m.step: m.cached or run.id for m in run.manifests() if m.status == "FINISHED"}
         self.mend()
@@ -229,3 +231,10 @@ class Scene:
 def summary(manifests: list[Manifest]) -> dict:
     "What a run is about: the metrics and the digests of the outputs, by step."
     return {m.step: (m.metrics, {o.name: o.digest for o in m.outputs}) for m in manifests}
+
+
+def forget(scene: Scene, step: str) -> None:
+    "Take a step out of the cache."
+    cache = StepCache(Store(scene.home))
+    (path,) = [cache.path(entry.key) for entry, _ in entries(cache) if entry.manifest.step == step]
+    path.unlink()

@@ -107,7 +107,7 @@ NOTES = ["before 1", "before 2", "before 5"]
 
 
 @pytest.mark.parametrize("note", NOTES)
-def test_a_courier_that_is_killed_while_it_writes_costs_nothing_and_nothing_is_delivered_twice(known, undisturbed, note):
+def test_a_courier_that_is_killed_while_it_writes_costs_nothing_and_delivers_nothing_twice(known, undisturbed, note):
     done = known.doomed(f"courier {note} runs/*/tracked.json", "run", "sums", "--wait", courier=True)
     assert done.says("(the process that talks to MLflow has died); when it is back: mlops-nb sync"), done
     assert outbox(known.home) == [known.newest().id]
