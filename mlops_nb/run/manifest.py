@@ -85,12 +85,15 @@ def record(
 ) -> None:
     "Append one event to the journal of a step."
     folder.mkdir(parents=True, exist_ok=True)
-    line = mask(json.dumps({"event": event, **facts}, default=str), known_secrets()) + "\n"
-    descriptor = os.open(folder / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        os.write(descriptor, line.encode())
-    finally:
-        os.close(descriptor)
+    line = mask(json.dumps({"event": event, **facts}, default=str), known_secrets()).encode() + b"\n"
+    with open(folder / "journal.jsonl", "ab", buffering=0) as file:
+        written = file.write(line)
+        try:
+            while written < len(line):
+                written += file.write(line[written:])
+        except OSError:
+            file.truncate(file.tell() - written)
+            raise
 
 
 def read_journal(

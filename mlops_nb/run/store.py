@@ -9,6 +9,7 @@ __all__ = ['KINDS', 'Kind', 'plain', 'to_json', 'kind_of', 'Output', 'Store', 'r
 import hashlib
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -61,9 +62,8 @@ def _is_plain(value):
 
 
 def _is_table(value):
-    import pandas as pd
-
-    return isinstance(value, pd.DataFrame)
+    pd = sys.modules.get("pandas")  # who has a frame has imported it
+    return pd is not None and isinstance(value, pd.DataFrame)
 
 
 def _read_table(path):

@@ -9,24 +9,14 @@ import pytest
 from projects import make_project
 
 pytest.register_assert_rewrite("scene")
-from scene import USE, Scene, fault, summary  # noqa: E402
-
-from mlops_nb.run.cache import StepCache, entries  # noqa: E402
-from mlops_nb.run.store import Store  # noqa: E402
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    "A test that puts one fault upon the other takes long where other programs run, too."
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.timeout(900))  # [s]
+from scene import USE, Scene, fault, forget, summary  # noqa: E402
 
 
 @dataclass(frozen=True)
 class Undisturbed:
     "A run to which nothing happened."
 
-    home: Path  # Its store, with the first step in the cache and nothing else
+    home: Path  # Its store, with all steps in the cache, and without the run
     summary: dict  # What it came to
 
 
@@ -43,11 +33,11 @@ def pipeline(tmp_path_factory) -> Callable[[Path], None]:
 
     folder = tmp_path_factory.mktemp("sums")
     write(
-        folder / "01_draw.ipynb", fault("DRAW"), "step.save('numbers', list(range(rows)))", parameters="rows: int = 9"
+        folder / "01_draw.ipynb", fault("draw"), "step.save('numbers', list(range(rows)))", parameters="rows: int = 9"
     )
-    add = ["total = sum(step.load('numbers'))", fault("TOTAL"), "step.save('total', total)\nstep.log(total=total)"]
+    add = ["total = sum(step.load('numbers'))", fault("total"), "step.save('total', total)\nstep.log(total=total)"]
     write(folder / "02_total.ipynb", *add)
-    write(folder / "03_report.ipynb", "step.log(half=step.load('total') / 2)", fault("REPORT"))
+    write(folder / "03_report.ipynb", "step.log(half=step.load('total') / 2)", fault("report"))
     return lambda root: shutil.copytree(folder, root / "pipelines" / "sums")
 
 
@@ -59,10 +49,6 @@ def undisturbed(tmp_path_factory, empty_store, pipeline) -> Undisturbed:
     assert scene.call("run", "sums").code == 0
     manifests = scene.newest().manifests()
     assert [m.cached for m in manifests] == [""] * 3
-    cache = StepCache(Store(scene.home))
-    for entry, _ in entries(cache):
-        if entry.manifest.step != "draw":
-            cache.path(entry.key).unlink()
     for name in ("runs", "newest", "outbox"):
         shutil.rmtree(scene.home / name)
     return Undisturbed(scene.home, summary(manifests))
@@ -76,7 +62,14 @@ def bare(root, pipeline) -> Scene:
 
 
 @pytest.fixture
-def scene(bare, undisturbed) -> Scene:
-    "A project whose first step is in the cache, so that a run comes to the second at once."
-    shutil.copytree(undisturbed.home, bare.home)
+def known(bare, undisturbed) -> Scene:
+    "A project whose steps are in the cache."
+    shutil.copytree(undisturbed.home, bare.home, symlinks=True)
     return bare
+
+
+@pytest.fixture
+def scene(known) -> Scene:
+    "A project whose second step is not in the cache; the third is, if the second comes to what it should."
+    forget(known, "total")
+    return known

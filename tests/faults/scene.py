@@ -6,26 +6,34 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
+from click.testing import CliRunner
 from mlflow import MlflowClient
 from projects import VARIABLES
+from quick import quickly
 
+from mlops_nb.cli import main
+from mlops_nb.run.cache import StepCache, entries
 from mlops_nb.run.manifest import Manifest, read_manifest
 from mlops_nb.run.record import Run, list_runs, outbox
 from mlops_nb.run.store import Store
 
-COMMAND = Path(sys.executable).parent / "mlops-nb"
+COMMAND = [str(Path(sys.executable).parent / "mlops-nb")]
+WITHOUT_COURIER = [sys.executable, "-c", "from quick import begin; begin()"]
+HERE = Path(__file__).parent
 USE = "import os, signal, time\nfrom mlops_nb import step"
-MARK = "open(os.environ['MARK'], 'w').write(f'{os.getpid()} {time.time()}'); "  # the cell says that it has begun
+MARK = "open('../../mark', 'a').write(f'{os.getpid()} {time.time()}\\n'); "  # the cell says that it has begun
 STICK = MARK + "time.sleep(60)"
 
 
-def fault(name: str) -> str:
-    "A cell that does what the environment asks of it: the notebook is the same with the fault and without."
-    return f"exec(os.environ.get('FAULT_{name}', ''))"
+def fault(step: str) -> str:
+    "A cell that does what a file asks of it: the notebook is the same with the fault and without."
+    return f"exec(open(os.path.join('..', '..', '{step}.fault')).read())"
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> object:
@@ -53,11 +61,11 @@ class Done:
 class Command:
     "A command that goes on."
 
-    def __init__(self, root: Path, *words: str, **environment: str):
+    def __init__(self, command: list[str], root: Path, **environment: str):
         surroundings = {k: v for k, v in os.environ.items() if k not in VARIABLES}
-        surroundings |= {"PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}"}
+        surroundings |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         self.process = subprocess.Popen(
-            [COMMAND, *words], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env=surroundings | environment, start_new_session=True,
         )  # fmt: skip
 
@@ -82,34 +90,55 @@ class Command:
 class Scene:
     "A project with the pipeline `sums`: draw numbers, add them up, report."
 
-    def __init__(self, root: Path, uri: str = ""):
+    def __init__(self, root: Path):
         self.root, self.home, self.mark = root, root / ".mlops_nb", root / "mark"
-        self.surroundings = {"MARK": str(self.mark)}
-        self.known: set[str] = set()
-        self.uri = uri or f"sqlite:///{root}/mlflow.db"
+        self.uri = f"sqlite:///{root}/mlflow.db"
+        self.mend()
 
-    def start(self, *words: str, **environment: str) -> Command:
-        return Command(self.root, *words, **self.surroundings | environment)
+    def fault(self, step: str, does: str) -> None:
+        "What a step does from now on, before it saves anything."
+        (self.root / f"{step}.fault").write_text(does)
+        self.mark.unlink(missing_ok=True)
+
+    def mend(self) -> None:
+        for step in ("draw", "total", "report"):
+            self.fault(step, "")
+
+    def start(self, *words: str, courier: bool = False, path: tuple[Path, ...] = (), **environment: str) -> Command:
+        "Begin a command in a process of its own."
+        folders = os.pathsep.join(map(str, [*path, HERE.parent]))
+        return Command(
+            [*(COMMAND if courier else WITHOUT_COURIER), *words], self.root, PYTHONPATH=folders, **environment
+        )
 
     def call(self, *words: str, **environment: str) -> Done:
-        return self.start(*words, **environment).end()
+        "Do a command in this process, which is quicker."
+        with quickly(), chdir(self.root), patch.dict(os.environ):
+            for name in VARIABLES:
+                os.environ.pop(name, None)
+            done = CliRunner().invoke(main, words, env=environment)
+        assert "Traceback" not in done.output, done.output
+        return Done(done.exit_code, done.output)
+
+    def doomed(self, doom: str, *words: str, courier: bool = False) -> Done:
+        "Do a command of which a process is killed as it puts a file in its place: who, before or after, which."
+        return self.start(*words, courier=courier, path=(HERE / "doom",), DOOM=doom).end()
 
     def toml(self, text: str) -> None:
         (self.root / "pipelines" / "sums" / "pipeline.toml").write_text(text)
 
     def begun(self) -> tuple[int, float]:
         "Wait until the faulty cell has begun: its process, and when [s since 1970]."
-        number, moment = wait_for(lambda: self.mark.exists() and self.mark.read_text()).split()
-        return int(number), float(moment)
+        return wait_for(self.marks)[-1]
 
-    def record(self, run: str) -> dict:
-        "`run.json` as it stands."
-        return json.loads((self.home / "runs" / run / "run.json").read_text())
+    def marks(self) -> list[tuple[int, float]]:
+        "Each time that the faulty cell has begun."
+        lines = self.mark.read_text().splitlines() if self.mark.exists() else []
+        return [(int(number), float(moment)) for number, moment in map(str.split, lines)]
 
     def new_run(self) -> str:
-        "Wait for a run that was not there before; its id."
-        (run,) = wait_for(lambda: {path.parent.name for path in self.home.glob("runs/*/run.json")} - self.known)
-        self.known.add(run)
+        "Wait for the only run; its id."
+        (run,) = wait_for(lambda: [path.parent.name for path in self.home.glob("runs/*/run.json")])
         return run
 
     def newest(self) -> Run:
@@ -149,7 +178,7 @@ class Scene:
     def expect_whole(self) -> None:
         "No file is half written, and nothing that a finished step saved is lost."
         for path in self.home.rglob("*.json"):
-            if not path.name.startswith("."):  # not yet in its place
+            if not path.name.startswith(".") and not path.parent.name.startswith(".new-"):  # not yet in its place
                 json.loads(path.read_text())
         store = Store(self.home)
         for path in self.home.glob("runs/*/*/step.json"):
@@ -163,7 +192,7 @@ class Scene:
         "MLflow has each run, each try at a step, exactly once and as it ended."
         if outbox(self.home):
             done = self.call("sync", MLFLOW_TRACKING_URI=self.uri)
-            assert done.code == 0, done.said
+            assert done.code == 0, done
         assert outbox(self.home) == []
         wanted = {}
         for run in list_runs(self.root):
@@ -183,13 +212,29 @@ class Scene:
     def expect_finished(self, done: Done, undisturbed) -> Run:
         "The newest run came to what an undisturbed one comes to, and MLflow has it, and all before it."
         run = self.newest()
-        assert (done.code, run.status) == (0, "FINISHED"), done.said
+        assert (done.code, run.status) == (0, "FINISHED"), done
         assert summary(run.manifests()) == undisturbed.summary
         self.expect_in_order()
         self.expect_delivered()
         return run
 
+    def expect_goes_on(self, run: Run, undisturbed) -> Run:
+        "Once the fault is mended, `resume` comes to what an undisturbed run comes to, and repeats nothing."
+        self.expect_in_order()
+        done = {m.step: m.cached or run.id for m in run.manifests() if m.status == "FINISHED"}
+        self.mend()
+        resumed = self.expect_finished(self.call("resume", run.id), undisturbed)
+        assert done.items() <= {m.step: m.cached for m in resumed.manifests()}.items()
+        return resumed
+
 
 def summary(manifests: list[Manifest]) -> dict:
     "What a run is about: the metrics and the digests of the outputs, by step."
     return {m.step: (m.metrics, {o.name: o.digest for o in m.outputs}) for m in manifests}
+
+
+def forget(scene: Scene, step: str) -> None:
+    "Take a step out of the cache."
+    cache = StepCache(Store(scene.home))
+    (path,) = [cache.path(entry.key) for entry, _ in entries(cache) if entry.manifest.step == step]
+    path.unlink()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import time
@@ -9,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from scene import MARK, Scene, wait_for
-from servers import TrackingServer, broken_server, hanging_server
+from scene import MARK, Scene, forget, summary, wait_for
+from servers import TrackingServer, broken_server, free_port, hanging_server
 
 from mlops_nb.run.cache import StepCache, entries
+from mlops_nb.run.manifest import read_journal, record
 from mlops_nb.run.record import list_runs, outbox
 from mlops_nb.run.store import Store
 
@@ -28,52 +30,67 @@ def server(tmp_path, empty_store):
     found.kill()
 
 
-def expect_waiting(scene: Scene, done, address: str, runs: int) -> None:
+def expect_waiting(scene: Scene, done, address: str, undisturbed, runs: int = 1, **environment: str) -> None:
     "A run has finished that MLflow does not have; to ask for it now is in vain, and does not take long."
     assert (done.code, scene.newest().status) == (0, "FINISHED"), done
+    assert summary(scene.newest().manifests()) == undisturbed.summary
     assert done.says("MLflow does not have this run yet"), done
     assert done.says("when it is back: mlops-nb sync"), done
     assert len(outbox(scene.home)) == runs
     scene.expect_in_order()
     before = time.monotonic()
-    done = scene.call("sync")
+    done = scene.call("sync", **environment)
     assert (done.code, address in done.said) == (3, True), done
     assert time.monotonic() - before < 60
     assert len(outbox(scene.home)) == runs
 
 
-def test_no_run_waits_for_a_server_and_the_server_gets_each_once(scene, undisturbed, server):
-    with broken_server() as broken, hanging_server() as hanging:
-        scene.surroundings |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}  # [s]; the rest is as the library has it
-        bad = {server.address: [], broken: ["--wait"], hanging: ["--force", "report"]}  # nobody listens at the first
-        for runs, (address, words) in enumerate(bad.items(), start=1):
-            scene.surroundings |= {"MLFLOW_TRACKING_URI": address}
-            expect_waiting(scene, scene.call("run", "sums", *words), address, runs)
-    scene.surroundings |= {"MLFLOW_TRACKING_URI": server.address}
-    del scene.surroundings["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+@contextmanager
+def absent_server():
+    "An address at which nobody listens."
+    yield f"http://127.0.0.1:{free_port()}"
+
+
+SERVERS = {"refuses": absent_server, "answers 500": broken_server, "hangs": hanging_server}
+
+
+@pytest.mark.parametrize("how", SERVERS)
+def test_no_run_waits_for_a_server(scene, undisturbed, how):
+    with SERVERS[how]() as address:
+        bad = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}  # [s]
+        done = scene.start("run", "sums", courier=True, **bad).end()
+        expect_waiting(scene, done, address, undisturbed, **bad)
+    scene.expect_finished(done, undisturbed)  # with a server that works
+
+
+def test_a_server_that_dies_in_the_middle_gets_each_run_once_when_it_is_back(scene, undisturbed, server):
+    assert scene.call("run", "sums", "--to", "draw").code == 0  # two runs wait in the end
+    there = {"MLFLOW_TRACKING_URI": server.address}
     server.start()
-    runner = scene.start("run", "sums", "--force", "total", FAULT_TOTAL=MARK + "time.sleep(2)")
+    scene.fault("total", MARK + "time.sleep(2)")
+    runner = scene.start("run", "sums", courier=True, **there)
     scene.begun()
     server.kill()
-    expect_waiting(scene, runner.end(), server.address, 4)
+    done = runner.end()
+    assert done.says(server.address), done
+    expect_waiting(scene, done, server.address, undisturbed, 2, **there)
     server.start()
-    sync = scene.start("sync")
+    sync = scene.start("sync", **there)
     wait_for(lambda: any(run.tracked() for run in list_runs(scene.root)[1:]))
     sync.kill()
     assert outbox(scene.home)
     scene.uri = server.address
-    done = scene.call("sync")
-    assert done.code == 0, done
+    done = scene.call("sync", **there)
     scene.expect_finished(done, undisturbed)
 
 
-def test_a_folder_of_artifacts_that_cannot_be_written_keeps_the_run_waiting(scene, undisturbed):
-    blocked = scene.root / "mlartifacts"
+def test_a_folder_of_artifacts_that_cannot_be_written_keeps_the_run_waiting(known, undisturbed):
+    blocked = known.root / "mlartifacts"
     blocked.write_text("no folder")
-    expect_waiting(scene, scene.call("run", "sums"), "mlflow.db", 1)
+    done = known.start("run", "sums", "--wait", courier=True).end()
+    expect_waiting(known, done, "mlflow.db", undisturbed)
     blocked.unlink()
-    done = scene.call("sync")
-    scene.expect_finished(done, undisturbed)
+    known.expect_finished(done, undisturbed)
 
 
 @contextmanager
@@ -106,55 +123,96 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(bare, undis
     left, code, words = FULL[who]
     with small_disk(bare.home, "16m"):
         shutil.copytree(undisturbed.home, bare.home, dirs_exist_ok=True)
-        done = bare.call("run", "sums", FAULT_TOTAL=FILL.format(left=left))
+        forget(bare, "total")
+        bare.fault("total", FILL.format(left=left))
+        done = bare.start("run", "sums").end()
         assert (done.code, done.says(words)) == (code, True), done
         bare.expect_no_orphans()
         (bare.home / "filler").unlink()
         run = bare.newest()
         assert run.status == ("FAILED" if code == 1 else "KILLED")
         assert bare.statuses(run)["draw"] == "FINISHED"
-        bare.expect_whole()
-        bare.expect_finished(bare.call("resume", run.id), undisturbed)
+        bare.expect_goes_on(run, undisturbed)
+
+
+def test_a_store_that_cannot_be_written_is_named_before_anything_starts(bare, undisturbed):
+    with small_disk(bare.home, "16m"):
+        shutil.copytree(undisturbed.home, bare.home, dirs_exist_ok=True)
+        subprocess.run(["mount", "-o", "remount,ro", str(bare.home)], check=True)
+        done = bare.start("run", "sums").end()
+        assert (done.code, done.says("Read-only file system")) == (3, True), done
+        assert done.says("see that it can be written"), done
+        bare.expect_no_orphans()
+        assert bare.call("cache", "verify").code == 0
+        assert list_runs(bare.root) == []
+        subprocess.run(["mount", "-o", "remount,rw", str(bare.home)], check=True)
+        bare.expect_finished(bare.call("run", "sums"), undisturbed)
+
+
+def test_a_line_of_the_journal_that_a_full_disk_cuts_off_is_an_error_and_is_taken_back(tmp_path):
+    record(tmp_path, "note", text="first")
+    held, (soft, hard) = (tmp_path / "journal.jsonl").stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (held + 10, hard))  # room for the beginning of a line
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            record(tmp_path, "save", output={"name": "model"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    record(tmp_path, "note", text="last")
+    assert [event["text"] for event in read_journal(tmp_path)] == ["first", "last"]
+
+
+def test_what_a_power_cut_leaves_half_written_disturbs_nobody(scene, undisturbed):
+    scene.fault("total", "assert False")
+    assert scene.call("run", "sums").code == 1
+    run = scene.newest()
+    entry = next(scene.home.glob("cache/entries/*/*.json"))
+    half = ["objects/.new-abc/object.json", f"{entry.parent.relative_to(scene.home)}/.{entry.stem}-x1.json"]
+    half += [f"runs/{run.id}/.run-x1.json", f"runs/{run.id}/draw/.step-x1.json", f"runs/{run.id}/.tracked-x1.json"]
+    half += ["newest/pipelines/sums/.numbers-x1.json", f"runs/{'0' * 32}/.run-x1.json"]
+    for name in half:
+        (scene.home / name).parent.mkdir(parents=True, exist_ok=True)
+        (scene.home / name).write_text('{"half": "wri')
+    assert scene.call("runs").code == scene.call("show", run.id).code == 0
+    assert len(list_runs(scene.root)) == 1
+    assert scene.call("cache", "gc", "--days", "0").code == 0
+    scene.expect_goes_on(run, undisturbed)
 
 
 def cut(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-def test_what_is_damaged_in_the_cache_is_said_and_made_anew(scene, undisturbed):
-    assert scene.call("run", "sums").code == 0
-    cache = StepCache(Store(scene.home))
+def test_what_is_damaged_in_the_cache_is_said_and_made_anew(known, undisturbed):
+    cache = StepCache(Store(known.home))
     kept = {entry.manifest.step: entry for entry, _ in entries(cache)}
     cut(cache.path(kept["draw"].key))
-    cut(scene.home / kept["total"].manifest.outputs[0].file)
-    next(scene.home / file.file for file in kept["report"].files if file.name == "03_report.html").unlink()
-    done = scene.call("cache", "verify")
+    cut(known.home / kept["total"].manifest.outputs[0].file)
+    next(known.home / file.file for file in kept["report"].files if file.name == "03_report.html").unlink()
+    done = known.call("cache", "verify")
     assert (done.code, done.says("3 things are wrong; their steps will run again")) == (1, True), done
-    done = scene.call("run", "sums", "--why")
+    done = known.call("run", "sums", "--why")
     assert done.says("draw runs: the cache entry is damaged"), done
     assert done.says("total runs: total is damaged in the cache"), done
     assert done.says("report runs: 03_report.html is missing in the cache"), done
-    scene.expect_finished(done, undisturbed)
+    known.expect_finished(done, undisturbed)
 
 
 def test_a_damaged_record_of_an_old_run_is_named_and_holds_up_no_other(scene, undisturbed):
-    assert scene.call("run", "sums", FAULT_TOTAL="assert False").code == 1
+    scene.fault("total", "assert False")
+    assert scene.call("run", "sums").code == 1
     old = scene.newest()
     other = scene.call("run", "sums", "--to", "draw")
     assert other.code == 0
-    newer = scene.newest().id
-    scene.expect_no_orphans()
     kept = (old.folder / "draw" / "step.json").read_bytes()
     cut(old.folder / "draw" / "step.json")
-    for run in (old.id, newer):
-        (scene.home / "outbox" / run).touch()
     for command in (["runs"], ["show", old.id], ["resume", old.id], ["sync"]):
         done = scene.call(*command)
         assert (done.code, done.says(f"{old.id}/draw/step.json is damaged")) == (2, True), done
     assert outbox(scene.home) == [old.id]
     assert len(list(scene.home.glob("runs/*/run.json"))) == 2  # the resume began nothing
     (old.folder / "draw" / "step.json").write_bytes(kept)
-    scene.expect_finished(scene.call("resume", old.id), undisturbed)
+    scene.expect_goes_on(old, undisturbed)
 
 
 JUMPS = """
@@ -171,7 +229,7 @@ manifest.now = jump
 def test_a_clock_that_jumps_lengthens_nothing(scene, undisturbed, tmp_path):
     (tmp_path / "clock").mkdir()
     (tmp_path / "clock" / "sitecustomize.py").write_text(JUMPS)  # in every process of the run
-    done = scene.call("run", "sums", PYTHONPATH=str(tmp_path / "clock"))
+    done = scene.start("run", "sums", path=(tmp_path / "clock",)).end()
     run = scene.expect_finished(done, undisturbed)
     assert len({m.started[:13] for m in run.manifests()}) > 1
     assert all(0 <= seconds < 120 for seconds in [run.seconds, *(m.seconds for m in run.manifests())])

@@ -10,9 +10,10 @@ import nbformat
 import pytest
 from mlflow import MlflowClient
 from projects import VARIABLES, make_project
+from quick import quickly
 
 from mlops_nb.config import settings
-from mlops_nb.run import execute, key
+from mlops_nb.run import key
 from mlops_nb.run.cache import StepCache, verify
 from mlops_nb.run.delivery import sync
 from mlops_nb.run.execute import resume, run_pipeline
@@ -70,13 +71,6 @@ class Report:
     "util.py": "def frame(title):\n    return f'[{title}]'\n\n\ndef other():\n    return 1\n",
     "__init__.py": "",
 }
-
-
-class NoCourier:
-    "These tests are not about MLflow, and starting it takes longer than the steps."
-
-    def __init__(self, *_):
-        self.send, self.finish, self.open = lambda: None, lambda seconds: "", lambda record, notebook: ""
 
 
 def make(folder: Path) -> Path:
@@ -178,8 +172,8 @@ def cold(tmp_path_factory, empty_store):
     with pytest.MonkeyPatch.context() as patch:
         for name in VARIABLES:
             patch.delenv(name, raising=False)
-        patch.setattr(execute, "Courier", NoCourier)
-        run = run_pipeline(read_pipeline(folder))
+        with quickly():
+            run = run_pipeline(read_pipeline(folder))
     assert (run.status, [m.cached for m in run.manifests()]) == ("FINISHED", [""] * 5)
     return root
 
@@ -188,12 +182,12 @@ def cold(tmp_path_factory, empty_store):
 def project(cold, tmp_path):
     root = tmp_path / "a project"
     shutil.copytree(cold, root)
-    return root
+    with quickly():
+        yield root
 
 
 @pytest.mark.parametrize("name", EDITS)
 def test_exactly_those_steps_run_that_an_edit_concerns(project, monkeypatch, name):
-    monkeypatch.setattr(execute, "Courier", NoCourier)
     edit, parameters, expected = EDITS[name]
     folder, seen = project / "pipelines" / "words", {}
     edit(folder, monkeypatch)
@@ -254,7 +248,6 @@ def test_a_hit_is_a_whole_run_in_mlflow(project):
 
 
 def test_a_step_that_changes_the_world_runs_every_time(project, monkeypatch):
-    monkeypatch.setattr(execute, "Courier", NoCourier)
     seen = {}
     run = run_pipeline(
         read_pipeline(project / "pipelines" / "words"),
@@ -265,7 +258,6 @@ def test_a_step_that_changes_the_world_runs_every_time(project, monkeypatch):
 
 
 def test_a_step_can_be_forced_and_the_cache_left_alone(project, monkeypatch):
-    monkeypatch.setattr(execute, "Courier", NoCourier)
     pipeline = read_pipeline(project / "pipelines" / "words")
     forced = run_pipeline(pipeline, last="scale", force=["clean"])
     assert [m.step for m in forced.manifests() if not m.cached] == ["clean"]
@@ -274,7 +266,6 @@ def test_a_step_can_be_forced_and_the_cache_left_alone(project, monkeypatch):
 
 
 def test_what_a_colleague_has_computed_is_taken_from_the_shared_cache(project, tmp_path, empty_store, monkeypatch):
-    monkeypatch.setattr(execute, "Courier", NoCourier)
     monkeypatch.setenv("MLOPS_NB_CACHE", f"file://{tmp_path}/shared")
     pipeline = read_pipeline(project / "pipelines" / "words")
     mine = run_pipeline(pipeline, last="report", cache=False)
@@ -287,7 +278,6 @@ def test_what_a_colleague_has_computed_is_taken_from_the_shared_cache(project, t
 
 
 def test_a_shared_cache_that_cannot_be_used_is_told_of_once_and_stops_nothing(project, tmp_path, monkeypatch):
-    monkeypatch.setattr(execute, "Courier", NoCourier)
     blocked = tmp_path / "blocked"
     blocked.write_text("no folder")
     monkeypatch.setenv("MLOPS_NB_CACHE", f"file://{blocked}/shared")
@@ -315,7 +305,6 @@ def test_the_cache_is_listed_verified_and_cleaned(project):
 
 
 def test_resume_repeats_nothing_that_is_done_and_new_parameters_only_what_depends_on_them(project, monkeypatch):
-    monkeypatch.setattr(execute, "Courier", NoCourier)
     folder = project / "pipelines" / "words"
     (folder / "pipeline.toml").write_text("[steps.deploy]\ncache = false\n[steps.clean]\ncache = false\n")
     source("03_scale.ipynb", 3, "feats.scale(", "1 / 0, feats.scale(")(folder, None)

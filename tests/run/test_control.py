@@ -10,6 +10,7 @@ from base64 import b64encode
 from pathlib import Path
 from urllib.parse import quote
 
+import nbformat
 import pytest
 from jupyter_client import BlockingKernelClient
 from projects import VARIABLES
@@ -61,45 +62,64 @@ def test_independent_steps_run_at_once_unless_a_place_or_a_resource_is_short(roo
     assert total.metrics["total"] == 2
 
 
-LEAKS = {
-    "printed": "print(password)",
-    "returned": "{'as': [password]}",
-    "in pieces": "import sys\nfor letter in password:\n    print(letter, end='')\n    sys.stdout.flush()",
-    "encoded": "from base64 import b64encode\nfrom urllib.parse import quote\nimport json\n"
-    "print(b64encode(password.encode()).decode(), quote(password), json.dumps(password), repr(password))",
-    "as HTML": "from IPython.display import HTML\nimport html\nHTML(html.escape(password))",
-    "in an exception": "raise ValueError(f'cannot log in with {password}')",
-    "from native code": "import os\nos.write(2, password.encode())",
-    "in a note": "step.note(password)",
-    "as an attachment": "step.attach('said.txt', password)\nstep.attach('said.json', {'it': password})",
-    "as a trial": "step.trial('x', {'password': password}, {'auc': 1})",
-    "as an output": "step.save('password', password)",
-    "in a cell that is killed": "print(password)\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+LEAKS = {  # each with a secret of its own; the last of a notebook ends it
+    "talk": {
+        "printed": "print(password)",
+        "returned": "{'as': [password]}",
+        "in pieces": "import sys\nfor letter in password:\n    print(letter, end='')\n    sys.stdout.flush()",
+        "encoded": "from base64 import b64encode\nfrom urllib.parse import quote\nimport json\n"
+        "print(b64encode(password.encode()).decode(), quote(password), json.dumps(password), repr(password))",
+        "as HTML": "from IPython.display import HTML\nimport html\nHTML(html.escape(password))",
+        "in a note": "step.note(password)",
+        "from native code": "import os\nos.write(2, password.encode())",
+        "as an attachment": "step.attach('said.txt', password)\nstep.attach('said.json', {'it': password})",
+        "as a trial": "step.trial('x', {'password': password}, {'auc': 1})",
+        "in an exception": "raise ValueError(f'cannot log in with {password}')",
+    },
+    "save": {
+        "as an output": "step.save('password', password)",
+    },
+    "die": {
+        "in a cell that is killed": "print(password)\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+    },
 }
+SHOWN = ("printed", "returned", "in pieces", "encoded", "as HTML", "in a note", "in an exception")
 
 
-@pytest.mark.parametrize("name", LEAKS)
-def test_a_secret_is_in_no_byte_that_a_run_leaves_behind(root, write, name):
-    declared = "from pydantic import SecretStr\ntoken: SecretStr = 'secret://env/NOBODY'"
-    cells = [USE, "password = step.secret(token).get_secret_value()", LEAKS[name]]
-    write(root / "pipelines" / "leak" / "01_leak.ipynb", *cells, parameters=declared)
-    done = call(root, "run", "leak", "-p", "token=secret://env/DB_PASSWORD", DB_PASSWORD=SECRET)
-    assert done.returncode in (0, 1), done.stderr
+def forms_of(secret: str) -> set[bytes]:
+    "How a secret may be written."
+    forms = {secret, secret.replace('"', '\\"'), quote(secret), quote(secret, safe="")}
+    forms |= {b64encode(secret.encode()).decode(), secret.replace('"', "&quot;")}
+    return {form.encode() for form in forms}
+
+
+def test_a_secret_is_in_no_byte_that_a_run_leaves_behind(root, write):
+    declared, environment, forms = "from pydantic import SecretStr\ntoken: SecretStr = 'secret://env/NOBODY'", {}, {}
+    for step, leaks in LEAKS.items():
+        cells = [USE, "token = step.secret(token).get_secret_value()"]
+        for name, does in leaks.items():
+            variable = f"SECRET_{len(environment)}"
+            environment[variable] = f'correct/horse "{name}" staple'
+            forms[name] = forms_of(environment[variable])
+            cells.append(f"password = step.secret('secret://env/{variable}').get_secret_value()\n{does}")
+        write(root / "pipelines" / "leak" / f"0_{step}.ipynb", *cells, parameters=declared)
+    environment["TOKEN"], forms["as a parameter"] = SECRET, forms_of(SECRET)
+    done = call(root, "run", "leak", "--jobs", "3", "-p", "token=secret://env/TOKEN", **environment)
+    assert done.returncode == 1, done.stderr
     (run,) = list_runs(root)
-    assert run.manifests()[0].parameters == {"token": "secret://env/DB_PASSWORD"}
-    forms = {
-        SECRET,
-        SECRET.replace('"', '\\"'),
-        quote(SECRET),
-        quote(SECRET, safe=""),
-        b64encode(SECRET.encode()).decode(),
-    }
-    forms = {f.encode() for f in forms} | {SECRET.replace('"', "&quot;").encode()}
+    assert [m.failure.error for m in run.manifests()] == ["KernelDied", "DataError", "ValueError"]
+    assert [m.parameters for m in run.manifests()] == [{"token": "secret://env/TOKEN"}] * 3
     places = {str(p): p.read_bytes() for p in root.rglob("*") if p.is_file()}
     places |= {"stdout": done.stdout.encode(), "stderr": done.stderr.encode()}
-    assert [p for p, content in places.items() if any(f in content for f in forms)] == []
-    if name in ("printed", "returned", "in pieces", "encoded", "as HTML", "in an exception", "in a note"):
-        assert "***" in (run.folder / "leak" / "01_leak.ipynb").read_text()
+    found = {
+        (name, p) for name, ways in forms.items() for p, content in places.items() if any(w in content for w in ways)
+    }
+    assert found == set()
+    notebook = nbformat.read(run.folder / "talk" / "0_talk.ipynb", 4)
+    shown = dict(
+        zip(LEAKS["talk"], [str(cell.outputs) for cell in notebook.cells if "SECRET_" in cell.source], strict=True)
+    )
+    assert [name for name in SHOWN if "***" not in shown[name]] == []
 
 
 def test_a_plain_value_for_a_secret_is_refused_and_not_repeated(root, write):

@@ -33,30 +33,33 @@ def said(notebook) -> list:
     return found
 
 
-CALLS = {
-    "-p": ["-p", "x", "3", "-p", "y", "b"],
-    "-r takes text": ["-r", "y", "7"],
-    "-f a file": ["-f", "given.yaml"],
-    "-y YAML": ["-y", "{x: 4, y: c}"],
-    "-b base64": ["-b", b64encode(b"{x: 5}").decode()],
-    "--prepare-only": ["--prepare-only", "-p", "x", "6"],
-    "--cwd": ["--cwd", "elsewhere"],
-    "--report-mode": ["--report-mode", "-p", "x", "8"],
-    "--log-output": ["--log-output"],
-    "--kernel": ["-k", "python3", "--execution-timeout", "60", "--start-timeout", "60"],
-    "--autosave-cell-every": ["--autosave-cell-every", "0", "--no-request-save-on-cell-execute"],
+CALLS = {  # options that do not touch each other are tried at once; each sets, or shows in, something of its own
+    "-p, -r, -f, -y, -b": [
+        *["-p", "a", "3", "-r", "b", "7", "-f", "given.yaml", "-y", "{d: 4}"],
+        *["-b", b64encode(b"{e: 5}").decode()],
+    ],
+    "--cwd, -k, --execution-timeout, --start-timeout, --log-output, --autosave-cell-every": [
+        *["--cwd", "elsewhere", "-k", "python3", "--execution-timeout", "60", "--start-timeout", "60"],
+        *["--log-output", "--autosave-cell-every", "0", "--no-request-save-on-cell-execute"],
+    ],
+    "--prepare-only": ["--prepare-only", "-p", "a", "6"],
+    "--report-mode": ["--report-mode", "-p", "a", "8"],
 }
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_an_option_does_what_it_does_without_the_engine(root, write, name):
-    write(root / "in.ipynb", *CELLS, parameters=DECLARED)
-    (root / "given.yaml").write_text("x: 2\ny: file\n")
+def test_options_do_what_they_do_without_the_engine(root, write, name):
+    cells = ["import os", "print(a, b, c, d, e, os.path.basename(os.getcwd()))", "a * 2"]
+    write(root / "in.ipynb", *cells, parameters="a = 1\nb = 'b'\nc = 'c'\nd = 2\ne = 2")
+    (root / "given.yaml").write_text("c: file\n")
     (root / "elsewhere").mkdir()
     plain = papermill(root, *CALLS[name], "in.ipynb", "plain.ipynb")
     ours = papermill(root, "--engine", "mlops_nb", *CALLS[name], "in.ipynb", "ours.ipynb")
     assert plain.returncode == ours.returncode == 0, ours.stderr
-    assert said(nbformat.read(root / "ours.ipynb", 4)) == said(nbformat.read(root / "plain.ipynb", 4))
+    found = said(nbformat.read(root / "ours.ipynb", 4))
+    assert found == said(nbformat.read(root / "plain.ipynb", 4))
+    printed = {"-p": "3 7 file 4 5", "--cwd": "1 b c 2 2 elsewhere"}.get(name.split(",")[0], "")
+    assert printed in str(found)
 
 
 def test_a_failing_cell_ends_with_the_same_code_and_the_same_marked_notebook(root, write):
