@@ -41,7 +41,7 @@ def _options(command):
         click.option("--debug", "minutes", type=click.FloatRange(0, min_open=True), is_flag=False, flag_value=30.0,
                      metavar="[MINUTES]", help="Keep the kernel of a failed cell alive, 30 minutes by default."),
         click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="End the whole run after this."),
-        click.option("--cold", is_flag=True, help="Start every kernel anew; none is forked with its libraries imported."),
+        click.option("--cold", is_flag=True, help="Start every kernel anew, instead of forking it warm."),
         click.option("--wait/--no-wait", default=None, help="Wait at the end until MLflow has everything."),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
     ]):  # fmt: skip
