@@ -81,7 +81,9 @@ def main() -> int:
         (folder / "settings.ini").touch()
         single = {case: write(folder / f"{case}.ipynb", cells) for case, cells in (("empty", EMPTY), ("train", TRAIN))}
         steps = [write(folder / f"{number}_step.ipynb", step_cells(number)) for number in range(STEPS)]
-        chain = [write(folder / "chain" / f"{number}_step.ipynb", chained_cells(number)) for number in range(STEPS)]
+        chain = [
+            write(folder / "chain" / f"{number}_part_{number}.ipynb", chained_cells(number)) for number in range(STEPS)
+        ]
         programs = dict.fromkeys(PEERS, theirs) | dict.fromkeys(
             ("limit", "mlops_nb", "mlops_nb_pipeline"), sys.executable
         )
