@@ -100,7 +100,7 @@ def test_a_file_that_has_changed_is_told_and_so_is_what_comes_of_it(sums, run):
     assert any("raw/numbers.csv is not the file that step `draw` read" in note for note in found["notes"])
     verdicts = {row["name"]: row["verdict"] for row in found["rows"]}
     assert verdicts["total/total"] == "+4, +1.67%"
-    assert "value differs in 1 rows" in verdicts["draw:numbers"]
+    assert "value differs in 1 row" in verdicts["draw:numbers"]
     assert found["equal"] is False
 
 
