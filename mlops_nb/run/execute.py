@@ -199,6 +199,8 @@ def _take(runner: Runner, seconds: float = 0.05) -> None:
         runner.idle.remove(worker)
     if task is None:
         return
+    if event == "hold" and task.lock:  # it has failed: nobody has to wait for it while somebody looks at it
+        task.lock.release()
     if event not in ("over", "died"):
         return runner.tell(event, step=task.planned.step.name, **message)
     del runner.running[worker]

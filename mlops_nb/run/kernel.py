@@ -9,8 +9,8 @@ __all__ = ['private_transport', 'MemoryWatch', 'oom_kills', 'kernel_died', 'Kern
 import asyncio
 import os
 import queue
+import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from traitlets import Type, Unicode
 
 from ..errors import KernelDied
+from .fork import socket_folder
 
 # %% ../../nbs/run/45_kernel.ipynb #bb0fd093
 @contextmanager
@@ -34,9 +35,12 @@ def private_transport():  # Yields traitlets' Config for a kernel manager; empty
     if os.name != "posix":
         yield Config()
         return
-    with tempfile.TemporaryDirectory(prefix=f"mlops-nb-{os.getpid()}-") as folder:  # mode 0700
+    folder = socket_folder()
+    try:
         places = {"ip": f"{folder}/kernel", "connection_file": f"{folder}/kernel-{os.path.basename(folder)}.json"}
         yield Config({"KernelManager": {"transport": "ipc", **places}})
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../../nbs/run/45_kernel.ipynb #1552f220
 def _high_water(pid: int) -> int:

@@ -9,14 +9,13 @@ __all__ = ['Worker']
 import json
 import os
 import queue
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
 
+from .fork import sweep
 from .line import answering, asked, call, release
 from mlops_nb.run.manifest import (
     Context,
@@ -111,8 +110,7 @@ class Worker:
 
     def _hear(self, message: dict | None) -> None:
         if message is None:
-            for folder in Path(tempfile.gettempdir()).glob(f"mlops-nb-{self.line.process.pid}-*"):  # its kernel's
-                shutil.rmtree(folder, ignore_errors=True)
+            sweep(self.line.process.pid)  # the sockets of its kernel
             message = {"event": "died", "code": self.line.process.returncode}
         self.idle = message["event"] == "over"
         self.events.put((self, message))

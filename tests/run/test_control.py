@@ -15,6 +15,7 @@ import pytest
 from jupyter_client import BlockingKernelClient
 from projects import VARIABLES
 
+from mlops_nb.config import is_locked
 from mlops_nb.run.record import list_runs, read_run
 
 COMMAND = Path(sys.executable).parent / "mlops-nb"
@@ -150,6 +151,8 @@ def test_a_failed_kernel_is_kept_for_whoever_debugs_it(root, write):
         line = process.stdout.readline()
         assert line, process.stderr.read()
         said += line
+    (lock,) = (root / ".mlops_nb" / "cache" / "locks").iterdir()
+    assert not is_locked(lock)  # nobody has to wait for a step that has failed
     connection = re.search(r"--existing '([^']+)'", said)[1]
     client = BlockingKernelClient(connection_file=connection)
     client.load_connection_file()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -276,6 +277,17 @@ def test_a_kernel_starts_cold_where_a_copy_would_not_be_the_same(zygote, tmp_pat
     done, why = execute([cell], zygote, tmp_path, env=os.environ | env)
     assert word in why
     assert said(done.cells[0]) == ("1 1.5\n" if env else "None 7.0\n")
+
+
+def test_a_long_name_of_the_folder_for_temporary_files_does_no_harm(tmp_path, monkeypatch):
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with Zygote(()) as zygote:
+        for source in (None, zygote):
+            done, why = execute(["print(1)"], source)
+            assert (said(done.cells[0]), bool(why)) == ("1\n", False)
+    assert not list(long.iterdir())
 
 
 def test_a_library_that_starts_threads_makes_kernels_start_cold(tmp_path, monkeypatch):
