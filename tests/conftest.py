@@ -1,7 +1,6 @@
 """What all tests share: projects of their own, away from the runs of whoever tests."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import nbformat
@@ -14,11 +13,6 @@ def clean_environment(monkeypatch):
     "No test sees, or leaves, a setting of the surroundings."
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-
-
-def pytest_unconfigure():
-    if quick := sys.modules.get("quick"):  # a test has imported it
-        quick.end_kept_workers()
 
 
 @pytest.fixture(scope="session")

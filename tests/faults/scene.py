@@ -18,6 +18,7 @@ from projects import VARIABLES
 from quick import quickly
 
 from mlops_nb.cli import main
+from mlops_nb.run import line
 from mlops_nb.run.cache import StepCache, entries
 from mlops_nb.run.manifest import Manifest, read_manifest
 from mlops_nb.run.record import Run, list_runs, outbox
@@ -112,7 +113,7 @@ class Scene:
         )
 
     def call(self, *words: str, **environment: str) -> Done:
-        "Do a command in this process, which is quicker."
+        "Do a command in this process, which is quicker; its worker is kept for the next one."
         with quickly(), chdir(self.root), patch.dict(os.environ):
             for name in VARIABLES:
                 os.environ.pop(name, None)
@@ -148,11 +149,15 @@ class Scene:
         return {m.step: m.status for m in run.manifests()}
 
     def processes(self) -> list[psutil.Process]:
-        "Every process that works in this project: runners, workers, kernels, couriers."
-        found = []
+        "Every process that works in this project: runners, workers, kernels, couriers; not what waits for more work."
+        found, idle = [], {one.process.pid for lines in line._idle.values() for one in lines}
         for process in psutil.process_iter():
             try:
-                if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(self.root):
+                if (
+                    process.pid not in idle
+                    and process.status() != psutil.STATUS_ZOMBIE
+                    and Path(process.cwd()).is_relative_to(self.root)
+                ):
                     found.append(process)
             except (psutil.Error, OSError):
                 continue
