@@ -7,6 +7,17 @@ import nbformat
 import pytest
 from projects import HEART, VARIABLES, make_project
 
+LONGEST = (  # modules, the longest first
+    "test_heart", "test_runners", "test_surroundings", "test_warm", "test_drop_in", "test_tutorials", "test_control",
+    "test_cache", "test_reproduce", "test_cli", "test_kernels", "test_engine", "test_diff", "test_registry",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    "Begin with what takes longest, so that no worker is left alone with it at the end."
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(LONGEST)))
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):

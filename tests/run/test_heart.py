@@ -1,6 +1,7 @@
 """The heart pipeline as its users meet it: what a run leaves in MLflow, that it can be repeated, and what stops it."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from projects import HEART, VARIABLES, make_project, run_by_hand
+from quick import quickly
 
 from mlops_nb.config import settings
 from mlops_nb.run.execute import run_pipeline
@@ -20,14 +22,20 @@ from mlops_nb.run.record import list_runs
 from mlops_nb.run.store import Store
 
 STEPS = ["ingest", "validate", "profile", "prepare", "train", "evaluate", "register", "batch_score"]
+PLAIN_GIT = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull}
 COMMAND = Path(sys.executable).parent / "mlops-nb"
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory, empty_store):
-    "A project in which the pipeline was run once, by the command, and what the command printed."
+    "A project in git in which the pipeline was run once, by the command, and what the command printed."
     root = make_project(tmp_path_factory.mktemp("heart"), empty_store)
     shutil.copytree(HEART, root / "nbs" / "pipelines" / "heart")
+    (root / ".gitignore").write_text(".mlops_nb\nmlflow.db*\nmlartifacts\n")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "Begin"]):
+        subprocess.run(
+            ["git", "-c", "user.name=A", "-c", "user.email=a@b.c", *words], cwd=root, check=True, env=PLAIN_GIT
+        )
     with pytest.MonkeyPatch.context() as patch:
         for name in VARIABLES:
             patch.delenv(name, raising=False)
@@ -119,9 +127,25 @@ def test_predictions_name_the_version_that_made_them(first):
     assert predictions["probability"].between(0, 1).all()
 
 
+def test_a_repetition_from_a_second_clone_is_equal_to_the_last_bit(first, tmp_path):
+    root, _ = first
+    (run,) = list_runs(root)
+    subprocess.run(["git", "clone", "-q", str(root), str(tmp_path / "two")], check=True)
+    shared = {"MLFLOW_TRACKING_URI": settings(root).tracking_uri, "MLOPS_NB_HOME": str(settings(root).home)}
+    done = subprocess.run([COMMAND, "reproduce", run.id[:8], "--json"], cwd=tmp_path / "two", env=os.environ | shared,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    names = {row["name"] for row in found["rows"] if row["verdict"] == "equal"}
+    assert {"evaluate/roc_auc", "train:model", "register:registration", "batch_score:predictions"} <= names
+    assert len(names) == len(found["rows"]) > 50
+    assert len(client_of(root).search_model_versions("name='heart'")) == 1
+
+
 def test_a_second_run_with_the_same_seed_is_equal_to_the_last_bit(first):
     root, _ = first
-    before = values(list_runs(root)[-1])
+    run = list_runs(root)[-1]
+    before = values(run)
     pipeline = read_pipeline(root / "nbs" / "pipelines" / "heart")
     again = run_pipeline(pipeline, {"ingest.source": "sql"}, cache=False)  # the same rows
     again.raise_if_failed()
@@ -133,7 +157,7 @@ def test_a_second_run_with_the_same_seed_is_equal_to_the_last_bit(first):
         "batch_score:predictions",
     }  # these name the champion
     store = Store(settings(root).home)
-    old, new = (store.get(r.manifests()[-1].outputs[0]) for r in list_runs(root)[::-1])
+    old, new = (store.get(r.manifests()[-1].outputs[0]) for r in (run, again))
     assert set(new["model_version"]) == {"2"}
     pd.testing.assert_frame_equal(
         old.drop(columns="model_version"), new.drop(columns="model_version"), check_exact=True
@@ -198,7 +222,8 @@ BAD = {
 def test_bad_data_stop_the_run_before_anything_is_learnt(heart, root, name):
     make, words = BAD[name]
     make(root / "bad.csv")
-    run = run_pipeline(read_pipeline(heart), {"ingest.path": str(root / "bad.csv")})
+    with quickly():
+        run = run_pipeline(read_pipeline(heart), {"ingest.path": str(root / "bad.csv")})
     assert run.status == "FAILED"
     last = run.manifests()[-1]
     assert last.step in ("ingest", "validate")

@@ -9,7 +9,6 @@ import time
 import pytest
 from clones import COMMAND, USE, Sums
 from mlflow import MlflowClient
-from projects import HEART
 
 from mlops_nb.errors import ConfigError
 from mlops_nb.run.packages import build_environment
@@ -166,22 +165,3 @@ def test_outside_git_the_present_files_will_do_while_they_are_the_same(tmp_path,
     done = project.call("reproduce", run)
     assert done.returncode == 2
     assert "the code of step `total` has changed since" in done.stderr
-
-
-@pytest.mark.timeout(600)  # two runs of the whole pipeline, of which only the page of the profile is left out
-def test_the_heart_run_is_equal_to_the_last_bit_from_a_second_clone(tmp_path, empty_store):
-    project = Sums(tmp_path, empty_store)
-    shutil.copytree(HEART, project.root / "nbs" / "pipelines" / "heart")
-    project.begin()
-    done = project.call("run", "heart", "--to", "batch_score", "--wait", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    run = json.loads(done.stdout)["id"]
-    project.git("clone", "-q", str(project.root), str(tmp_path / "two"))
-    done = project.call("reproduce", run[:8], "--json", cwd=tmp_path / "two")
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
-    names = {row["name"] for row in found["rows"] if row["verdict"] == "equal"}
-    assert {"evaluate/roc_auc", "train:model", "register:registration", "batch_score:predictions"} <= names
-    assert len(names) == len(found["rows"]) > 50
-    client = MlflowClient(project.environment["MLFLOW_TRACKING_URI"], project.environment["MLFLOW_TRACKING_URI"])
-    assert len(client.search_model_versions("name='heart'")) == 1
