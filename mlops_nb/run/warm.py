@@ -177,6 +177,10 @@ def shared_zygote(
         return _shared[modules]
 
 # %% ../../nbs/run/46_warm.ipynb #f5489b96
+def _memory(home: Path, pipeline: str) -> Path:
+    return home / "warm" / f"{pipeline}.txt"
+
+
 def wanted_modules(
     home: Path,  # The project's store
     pipeline: str,  # The pipeline's key
@@ -184,7 +188,7 @@ def wanted_modules(
 ) -> tuple[str, ...]:  # Full names of modules
     "What a zygote for a pipeline should import."
     try:
-        return tuple((home / "warm" / pipeline).with_suffix(".txt").read_text().split())
+        return tuple(_memory(home, pipeline).read_text().split())
     except OSError:
         roots = {root for text in texts for root in re.findall(r"^\s*(?:import|from)\s+(\w+)", text, re.MULTILINE)}
         if any(name in text for text in texts for name in ("mlops_nb.data", "mlops_nb.model")):
@@ -200,4 +204,4 @@ def remember_modules(
     "Keep for the next run what the kernels of this one have imported."
     if new := zygote.imported():
         names = dict.fromkeys([*zygote.modules, *new])
-        write_whole((home / "warm" / pipeline).with_suffix(".txt"), "\n".join(names) + "\n")
+        write_whole(_memory(home, pipeline), "\n".join(names) + "\n")
