@@ -6,6 +6,7 @@
 __all__ = ['Row', 'Reproduction', 'reproduce']
 
 # %% ../../nbs/run/85_reproduce.ipynb #fd891b37
+import atexit
 import json
 import os
 import shutil
@@ -183,7 +184,9 @@ def _repeat() -> None:
     except KeyboardInterrupt:
         pass
     answers.flush()
-    os._exit(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end hangs up now
+    atexit._run_exitfuncs()  # helpers and zygotes go in order; `os._exit` runs none of it
+    os._exit(0)  # whether or not the thread still reads
 
 # %% ../../nbs/run/85_reproduce.ipynb #8fd03cf1
 def _to_run(facts: dict) -> Run:
