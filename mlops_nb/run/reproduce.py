@@ -35,6 +35,7 @@ from .provenance import environment
 from .record import Run, is_alive
 from .revision import check_out
 from .store import Store, plain, remember
+from .warm import sweep
 
 # %% ../../nbs/run/85_reproduce.ipynb #3a0a9cb9
 def _make_home(where: Settings, folder: Path, run: Run, taken: set[str]) -> Path:
@@ -225,6 +226,7 @@ def _run_again(run: Run, folder: Path, taken: set[str], python: Path, variables:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         process.stdout.close()
+        sweep()  # if it was killed
     if "what" in over:
         raise ConfigError(over["what"], over["fix"])
     if not over:
