@@ -6,6 +6,7 @@
 __all__ = ['Row', 'Reproduction', 'reproduce']
 
 # %% ../../nbs/run/85_reproduce.ipynb #fd891b37
+import atexit
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ from .provenance import environment
 from .record import Run, is_alive
 from .revision import check_out
 from .store import Store, plain, remember
+from .warm import sweep
 
 # %% ../../nbs/run/85_reproduce.ipynb #3a0a9cb9
 def _make_home(where: Settings, folder: Path, run: Run, taken: set[str]) -> Path:
@@ -183,7 +185,9 @@ def _repeat() -> None:
     except KeyboardInterrupt:
         pass
     answers.flush()
-    os._exit(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end hangs up now
+    atexit._run_exitfuncs()  # helpers and zygotes go in order; `os._exit` runs none of it
+    os._exit(0)  # whether or not the thread still reads
 
 # %% ../../nbs/run/85_reproduce.ipynb #8fd03cf1
 def _to_run(facts: dict) -> Run:
@@ -222,6 +226,7 @@ def _run_again(run: Run, folder: Path, taken: set[str], python: Path, variables:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         process.stdout.close()
+        sweep()  # if it was killed
     if "what" in over:
         raise ConfigError(over["what"], over["fix"])
     if not over:
