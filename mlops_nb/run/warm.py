@@ -40,10 +40,11 @@ _entered: list["Zygote"] = []  # With `with`, the innermost last
 _retired: list["Zygote"] = []  # They end with this process, or before
 
 
-def _stamps() -> dict[str, int]:
-    "When something was last installed, by folder."
+def _installed() -> set[str]:
+    "What is installed: names that hold versions."
     places = {p for p in sys.path if p.endswith(("site-packages", "dist-packages")) and os.path.isdir(p)}
-    return {place: os.stat(place).st_mtime_ns for place in places}
+    names = {name for place in places for name in os.listdir(place)}
+    return {name for name in names if name.endswith((".dist-info", ".egg-info", ".pth"))}
 
 
 class Zygote:
@@ -56,7 +57,7 @@ class Zygote:
         idle: float = 300.0,  # After how long without a kernel it ends by itself [s]
     ):
         sweep()
-        self.modules, self.status, self._stamps = tuple(modules), None, _stamps()
+        self.modules, self.status, self._installed = tuple(modules), None, _installed()
         self.folder = Path(socket_folder())
         self.path = str(self.folder / "zygote")
         listener, (self._line, theirs) = socket.socket(socket.AF_UNIX), socket.socketpair()
@@ -93,7 +94,8 @@ class Zygote:
             about = os.stat(file) if os.path.exists(file) else None
             if about is None or (about.st_mtime_ns, about.st_size) != (changed, size):
                 return f"{file} has changed since it was imported"
-        return "" if self._stamps == _stamps() else "packages have been installed since"
+        changed = sorted(self._installed ^ _installed())
+        return f"it has been installed or removed since: {', '.join(changed)}" if changed else ""
 
     def last_words(self) -> str:
         "The last line that it wrote."
