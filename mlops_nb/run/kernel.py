@@ -209,9 +209,9 @@ class Client(PapermillNotebookClient):
             return
         cell, connection = statuses.index("failed") + 1, Path(self.km.connection_file)
         facts = {"connection": str(connection), "folder": str(connection.parent), "cell": cell}
-        self.on_hold(id=self.nb.cells[cell - 1].get("id", ""), minutes=self.hold_for / 60, **facts)
         deadline = time.monotonic() + self.hold_for
         try:
+            self.on_hold(id=self.nb.cells[cell - 1].get("id", ""), minutes=self.hold_for / 60, **facts)
             while time.monotonic() < deadline and provisioner.process and provisioner.process.poll() is None:
                 time.sleep(0.3)
         except KeyboardInterrupt:
