@@ -197,14 +197,18 @@ def _read_lone(nb, path: Path, step: str) -> tuple[dict, dict]:
         return given, {}
     cells = [(f"cell {i}", source(c)) for i, c in enumerate(nb.cells, start=1) if c.cell_type == "code"]
     if parameters_cell(nb) is None:
-        _refuse_overwritten(given, [c for c in nb.cells if not is_injected(c)], path)
+        if given:
+            _refuse_overwritten(given, [c for c in nb.cells if not is_injected(c)], path)
         declared, checked = {}, given
     else:
         declared = declared_parameters(nb, path)
         checked = resolve_given({step: declared}, [("", given)])[step]
         if given:
             nb.metadata["papermill"]["parameters"] = {n: to_plain(checked[n]) for n in given}
-    loads, saves = read_wiring(cells)
+    try:
+        loads, saves = read_wiring(cells)
+    except NotebookError:  # a cell that is not Python fails where papermill would have it fail: when it is its turn
+        loads, saves = (), ()
     store, key = Store(settings(path.parent).home), pipeline_key(path.parent)
     inputs = {name: newest(store, key, name) for name in loads if name not in saves}
     return {n: to_plain(v) for n, v in ({n: p.default for n, p in declared.items()} | checked).items()}, inputs

@@ -61,6 +61,15 @@ def test_papermill_command_line_gives_a_tracked_run(root, write):
     assert nbformat.read(root / "out.ipynb", 4).cells[-1].execution_count == 4
 
 
+def test_a_cell_that_is_not_python_fails_when_it_is_its_turn(root, write):
+    notebook = write(root / "old" / "01_old.ipynb", "before = 1", "print 'of Python 2'", parameters=None)
+    with pytest.raises(papermill.PapermillExecutionError, match="SyntaxError"):
+        papermill.execute_notebook(notebook, root / "out.ipynb", engine_name="mlops_nb", progress_bar=False)
+    cells = [cell for cell in nbformat.read(root / "out.ipynb", 4).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == [1, 2]
+    assert only_run(root).info.status == "FAILED"
+
+
 def test_what_a_cell_logs_with_mlflow_lands_in_the_same_run(root, write):
     notebook = write(
         root / "own" / "log.ipynb", "import mlflow", "mlflow.log_metric('mine', 7)\nmlflow.log_param('how', 'x')"
