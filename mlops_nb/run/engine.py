@@ -13,6 +13,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -220,7 +221,10 @@ def _refuse_overwritten(given: dict, cells: list, path: Path) -> None:
 
     from mlops_nb.run.cells import parse_cell, source
 
-    trees = [parse_cell(source(c), path.name) for c in cells if c.cell_type == "code"]
+    trees = []
+    for cell in cells:
+        with suppress(NotebookError):  # no Python: it fails when it is its turn
+            trees += [parse_cell(source(cell), path.name)] if cell.cell_type == "code" else []
     targets = [t for tree in trees for n in tree.body if isinstance(n, ast.Assign | ast.AnnAssign)
                for t in (n.targets if isinstance(n, ast.Assign) else [n.target])]
     if lost := sorted({t.id for t in targets if isinstance(t, ast.Name)} & set(given)):
