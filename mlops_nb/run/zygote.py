@@ -241,14 +241,24 @@ def _serve(server: Server, line: socket.socket) -> None:
     elif request.get("retire"):
         _retire(server, line)
     elif why := refusal(request, server.born):
-        send(line, {"refused": why})
+        _answer(server, line, {"refused": why})
     else:
         spare = _take_spare(server, request, descriptors)
         pid = spare.pid if spare else server.fork(lambda: _be_kernel(server, request, descriptors, line), line)
         server.kernels[pid] = line
-        send(line, {"pid": pid, "info": spare.info if spare else None})
+        _answer(server, line, {"pid": pid, "info": spare.info if spare else None})
     for descriptor in descriptors:
         os.close(descriptor)
+
+
+def _answer(server: Server, line: socket.socket, message: dict) -> bool:  # Whether somebody is there to hear it
+    "Tell a client; one that has died ends its own kernel, and not the zygote."
+    try:
+        send(line, message)
+    except OSError:
+        _hang_up(server, line)
+        return False
+    return True
 
 
 def _be_kernel(server: Server, request: dict, descriptors: list[int], line: socket.socket) -> int:
@@ -340,11 +350,8 @@ def _reap(server: Server, woken: socket.socket) -> None:
         if place := server.places.pop(pid, None):
             for left in place.parent.glob(f"{place.name}-*"):
                 left.unlink(missing_ok=True)
-        if line := server.kernels.pop(pid, None):
-            try:
-                send(line, {"exit": os.waitstatus_to_exitcode(status)})
-            except OSError:
-                pass
+        line = server.kernels.pop(pid, None)
+        if line and _answer(server, line, {"exit": os.waitstatus_to_exitcode(status)}):
             _hang_up(server, line)
 
 
