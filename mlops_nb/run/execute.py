@@ -61,7 +61,6 @@ class Runner:
         self.events: queue.Queue = queue.Queue()
         self.courier: Courier | None = None  # Started with the first step that really runs
         self.zygote: Zygote | None = None  # From which kernels are forked
-        self.texts = [source(c) for p in plan for c in read_notebook(p.step.path)["cells"] if c["cell_type"] == "code"]
         self.failed = False  # Nothing more is started
         self.deadline = time.monotonic() + options.timeout if options.timeout else float("inf")
 
@@ -183,8 +182,14 @@ def _warm_up(runner: Runner) -> str:
     only = not (runner.zygote or runner.waiting or len(runner.running) > 1)
     if only or not runner.options.warm or sys.platform != "linux":
         return ""
-    modules = wanted_modules(runner.where.home, runner.run.pipeline, runner.texts)
-    runner.zygote = shared_zygote(modules)
+    if runner.zygote:
+        modules = runner.zygote.modules
+    else:
+        left = [*runner.waiting, *(task.planned for task in runner.running.values())]
+        cells = [cell for planned in left for cell in read_notebook(planned.step.path)["cells"]]
+        texts = [source(cell) for cell in cells if cell["cell_type"] == "code"]
+        modules = wanted_modules(runner.where.home, runner.run.pipeline, texts)
+    runner.zygote = shared_zygote(modules)  # another one when what it has imported is out of date
     return runner.zygote.path
 
 # %% ../../nbs/run/70_execute.ipynb #4b8f9867

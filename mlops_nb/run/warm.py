@@ -18,7 +18,7 @@ import weakref
 from pathlib import Path
 
 from ..config import write_whole
-from .fork import NEVER, socket_folder, sweep
+from .fork import is_left_out, socket_folder, sweep
 from .zygote import receive, send
 
 # %% ../../nbs/run/46_warm.ipynb #77d01720
@@ -118,7 +118,7 @@ class Zygote:
         "What its kernels have imported beyond what it had, of the libraries that may be imported ahead."
         file = self.folder / "imported"
         names = set(file.read_text().split()) if file.exists() else set()
-        return sorted(n for n in names if n.split(".")[0] in ROOTS and not n.startswith(NEVER))
+        return sorted(n for n in names if n.split(".")[0] in ROOTS and not is_left_out(n))
 
     def __enter__(self):
         _entered.append(self)
