@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from nbclient.util import run_sync
 
 from mlops_nb.run.kernel import Manager, private_transport
 from mlops_nb.run.warm import MODULES, Zygote, shared_zygote
+from mlops_nb.run.zygote import send
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 
@@ -189,6 +191,15 @@ def test_the_death_of_a_kernel_is_its_own(zygote):
         assert execute(["print(1)"], zygote)[1] == "", code
     wait_until(lambda: len(kernels(zygote)) == 1)  # the spare one
     assert not [p for p in kernels(zygote) if p.status() == psutil.STATUS_ZOMBIE]
+
+
+def test_a_client_that_dies_before_its_answer_harms_nobody(zygote):
+    for _ in range(5):
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(zygote.path)
+            send(line, {"command": ["nothing"], "env": {}, "cwd": "/", "spare": False})
+    assert execute(["print(1)"], zygote)[1] == ""
+    assert zygote.trouble() == ""
 
 
 def test_an_interrupt_ends_a_cell_and_a_restart_gives_a_new_kernel(zygote):
