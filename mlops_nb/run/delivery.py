@@ -11,6 +11,7 @@ import os
 import queue
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ..config import Lock, settings
@@ -25,10 +26,11 @@ def deliver(
 ) -> None:
     "Copy what MLflow does not have yet of a run; raise `TrackingError` when the server does not let us."
     from mlops_nb.run.manifest import read_manifest
+    from mlops_nb.run.parent import end_sweep
     from mlops_nb.run.track import Tracker, end_run, track_step
 
     where = settings(start)
-    lock = Lock(where.home / "runs" / run / "delivery.lock")
+    lock = Lock(read_run(run, start).folder / "delivery.lock")
     if not lock.acquire(seconds=120):
         raise TrackingError(f"another process has been delivering run {run[:8]} for two minutes", "try again later")
     try:
@@ -39,7 +41,7 @@ def deliver(
             if manifest and name == f"{manifest.step}/{manifest.attempt}":  # not a later try in the same folder
                 track_step(tracker, name, manifest, folder)
         if record.status != "RUNNING":  # when its steps were read; if it has ended since, somebody comes again
-            end_run(tracker)
+            end_sweep(tracker) if record.is_sweep else end_run(tracker)
             mark(record, False)
     finally:
         lock.release()
@@ -112,6 +114,7 @@ class Courier:
         self,
         run: Run,  # The run, whose record is written
         start: Path,  # A folder of the project
+        call: Callable = call,  # How the process is reached: by a line of its own, or a party line
     ):
         self.trouble, self._answers, self._about = "", queue.Queue(), {"run": run.id, "start": str(start)}
         self.line = call("mlops_nb.run.delivery:_serve", self._answers.put, run.folder / "delivery.log")

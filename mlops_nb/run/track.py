@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from ..config import Settings, settings, write_whole
+from ..config import Lock, Settings, settings, write_whole
 from ..model.store import asking, connect
 from ..model.store import experiment as experiment_named
 from .manifest import Manifest
-from .record import Run
+from .record import Run, read_run
 from .store import Output, to_json
 
 # %% ../../nbs/run/40_track.ipynb #7ebbe73a
@@ -280,14 +280,28 @@ def start_run(
     run = tracker.run
     if known := tracker.ledger.runs.get(""):
         return known
-    about = {"mlops_nb.kind": "step" if run.lone else "pipeline", "mlops_nb.pipeline": run.pipeline}
+    kind = "sweep" if run.is_sweep else "step" if run.lone else "pipeline"
+    about = {"mlops_nb.kind": kind, "mlops_nb.pipeline": run.pipeline}
     about |= {"mlops_nb.step": run.steps[0]} if run.lone else {}
     about |= {"mlops_nb.dirty": str(bool(run.code.get("dirty"))).lower()}
     if run.code.get("commit"):
         about |= {"mlflow.source.git.commit": run.code["commit"], "mlflow.source.git.branch": run.code["branch"]}
     about |= {"mlops_nb.resumed": run.resumed} if run.resumed else {}
-    about |= {"mlops_nb.reproduces": run.asked["reproduces"]} if run.asked.get("reproduces") else {}
-    return tracker.open("", run.steps[0] if run.lone else Path(run.pipeline).name, None, about)
+    about |= {f"mlops_nb.{k}": str(run.asked[k]) for k in ("reproduces", "sweep", "member") if run.asked.get(k)}
+    name = run.asked.get("name") or (run.steps[0] if run.lone else Path(run.pipeline).name)
+    return tracker.open("", name, _parent(tracker), about)
+
+
+def _parent(tracker: Tracker) -> str | None:
+    "The run of the sweep that a run is part of, if it is; whoever comes first creates it."
+    folder = tracker.where.home / "sweeps" / tracker.run.asked.get("sweep", "")
+    lock = Lock(folder / "delivery.lock")
+    if not (folder / "run.json").exists() or not lock.acquire(seconds=60):
+        return None
+    try:
+        return start_run(Tracker(tracker.where, read_run(folder.name, tracker.where.root)))
+    finally:
+        lock.release()
 
 
 def end_run(
