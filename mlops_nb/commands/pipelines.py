@@ -162,7 +162,7 @@ def resume(run, given, as_json, why, **options):
       mlops-nb resume 3f2a -p depth=4
     """
     from mlops_nb.config import settings
-    from mlops_nb.run.execute import resume as go_on
+    from mlops_nb.run.control import resume as go_on
     from mlops_nb.run.pipeline import read_pipeline
     from mlops_nb.run.record import read_run
 
@@ -185,7 +185,7 @@ def cancel(run):
     Example:
       mlops-nb cancel 3f2a
     """
-    from mlops_nb.run.execute import cancel as end
+    from mlops_nb.run.control import cancel as end
     from mlops_nb.run.record import read_run
 
     found = read_run(run)

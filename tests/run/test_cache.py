@@ -16,7 +16,8 @@ from mlops_nb.config import settings
 from mlops_nb.run import key
 from mlops_nb.run.cache import StepCache, verify
 from mlops_nb.run.delivery import sync
-from mlops_nb.run.execute import resume, run_pipeline
+from mlops_nb.run.control import resume
+from mlops_nb.run.execute import run_pipeline
 from mlops_nb.run.forecast import foresee
 from mlops_nb.run.pipeline import make_plan, read_pipeline
 from mlops_nb.run.record import list_runs
