@@ -15,8 +15,8 @@ from quick import quickly
 from mlops_nb.config import settings
 from mlops_nb.run import key
 from mlops_nb.run.cache import StepCache, verify
-from mlops_nb.run.delivery import sync
 from mlops_nb.run.control import resume
+from mlops_nb.run.delivery import sync
 from mlops_nb.run.execute import run_pipeline
 from mlops_nb.run.forecast import foresee
 from mlops_nb.run.pipeline import make_plan, read_pipeline
