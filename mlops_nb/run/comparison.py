@@ -8,9 +8,11 @@ __all__ = ['STOPS', 'STYLE', 'PAGE', 'Comparison', 'shown', 'to_svg', 'to_page']
 # %% ../../nbs/run/68_comparison.ipynb #23b8aede
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 
 # %% ../../nbs/run/68_comparison.ipynb #0494219f
@@ -30,7 +32,15 @@ class Comparison:
         sign = -1 if self.maximize else 1
         return sorted(self.members, key=lambda m: (m["value"] is None, sign * (m["value"] or 0.0), m["number"]))
 
-    @property
+    @cached_property
+    def shares(self) -> dict[int, float]:
+        "How good each member is among those that have a value, from 0 to 1, by number."
+        values = {m["number"]: m["value"] for m in self.members if m["value"] is not None}
+        low, high = min(values.values()), max(values.values())
+        found = {k: (v - low) / (high - low) if high > low else 1.0 for k, v in values.items()}
+        return found if self.maximize else {k: 1 - v if high > low else v for k, v in found.items()}
+
+    @cached_property
     def best(self) -> dict | None:
         "The best member; None when no member has a value."
         found = self.ranked()[:1]
@@ -138,17 +148,17 @@ def _said(comparison: Comparison, member: dict) -> str:
     return f"<title>{escape(f'{given}: {result}')}</title>"
 
 
-def _share(comparison: Comparison, member: dict) -> float:
-    "How good a member is, from 0 to 1."
-    share = _Axis(m["value"] for m in comparison.members if m["value"] is not None).at(member["value"])
-    return share if comparison.maximize else 1 - share
+def _of(member: dict, name: str) -> object:
+    "What a member has for a parameter; lists and tables as texts."
+    value = member["parameters"].get(name)
+    return json.dumps(value) if isinstance(value, list | dict) else value
 
 # %% ../../nbs/run/68_comparison.ipynb #ac03a49f
 def _draw_line(c: Comparison) -> tuple[str, int, int]:
     members = [m for m in c.members if m["value"] is not None]
-    across, up = _Axis(m["parameters"][c.names[0]] for m in members), _Axis(m["value"] for m in members)
+    across, up = _Axis(_of(m, c.names[0]) for m in members), _Axis(m["value"] for m in members)
     up.log, up.low, up.high = False, up.values[0], up.values[-1]
-    place = lambda m: (80 + 500 * across.at(m["parameters"][c.names[0]]), 270 - 230 * up.at(m["value"]))  # noqa: E731
+    place = lambda m: (80 + 500 * across.at(_of(m, c.names[0])), 270 - 230 * up.at(m["value"]))  # noqa: E731
     parts = [_text(330, 318, c.names[0]), _text(10, 20, c.metric, "")]
     for tick in across.ticks(12):
         parts.append(_text(80 + 500 * across.at(tick), 294, shown(tick)))
@@ -161,23 +171,23 @@ def _draw_line(c: Comparison) -> tuple[str, int, int]:
     for m in members:
         x, y = place(m)
         best = ' class="best"' if m is c.best else ""
-        at = f'cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{_color(_share(c, m))}"'
+        at = f'cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{_color(c.shares[m["number"]])}"'
         parts.append(f"<circle {at}{best}>{_said(c, m)}</circle>")
     return "".join(parts), 620, 330
 
 
 def _draw_cells(c: Comparison) -> tuple[str, int, int]:
-    across, up = (_Axis(m["parameters"][n] for m in c.members) for n in c.names)
+    across, up = (_Axis(_of(m, n) for m in c.members) for n in c.names)
     wide, high = max(34, min(90, 560 // len(across.values))), 34
     bottom = 30 + high * len(up.values)
     parts = [_text(10, 18, c.names[1], ""), _text(90 + wide * len(across.values) / 2, bottom + 40, c.names[0])]
     parts += [_text(90 + wide * (i + 0.5), bottom + 18, shown(v)) for i, v in enumerate(across.values)]
     parts += [_text(82, bottom - high * (i + 0.5) + 4, shown(v), "end") for i, v in enumerate(up.values)]
     for m in sorted(c.members, key=lambda m: m is c.best):
-        x, y = (axis.values.index(m["parameters"][n]) for axis, n in zip((across, up), c.names, strict=True))
+        x, y = (axis.values.index(_of(m, n)) for axis, n in zip((across, up), c.names, strict=True))
         at = f'x="{90 + wide * x + 1}" y="{bottom - high * (y + 1) + 1}" width="{wide - 2}" height="{high - 2}" rx="3"'
         kind = "none" if m["value"] is None else "best" if m is c.best else ""
-        fill = "" if m["value"] is None else f' fill="{_color(_share(c, m))}"'
+        fill = "" if m["value"] is None else f' fill="{_color(c.shares[m["number"]])}"'
         parts.append(f'<rect {at}{fill} class="{kind}">{_said(c, m)}</rect>')
         if m["value"] is not None and wide >= 44:
             parts.append(_text(90 + wide * (x + 0.5), bottom - high * (y + 0.5) + 4, f"{m['value']:.4g}", "mid in"))
@@ -186,32 +196,32 @@ def _draw_cells(c: Comparison) -> tuple[str, int, int]:
 
 def _draw_dots(c: Comparison) -> tuple[str, int, int]:
     members = [m for m in c.members if m["value"] is not None]
-    across, up = (_Axis(m["parameters"][n] for m in members) for n in c.names)
+    across, up = (_Axis(_of(m, n) for m in members) for n in c.names)
     parts = [_text(330, 318, c.names[0]), _text(10, 20, c.names[1], ""), '<path d="M80 34V274H590" class="axis"/>']
     parts += [_text(90 + 490 * across.at(v), 294, shown(v)) for v in across.ticks()]
     parts += [_text(70, 264 - 220 * up.at(v) + 4, shown(v), "end") for v in up.ticks()]
-    for m in sorted(members, key=lambda m: _share(c, m)):
-        x, y = 90 + 490 * across.at(m["parameters"][c.names[0]]), 264 - 220 * up.at(m["parameters"][c.names[1]])
+    for m in sorted(members, key=lambda m: c.shares[m["number"]]):
+        x, y = 90 + 490 * across.at(_of(m, c.names[0])), 264 - 220 * up.at(_of(m, c.names[1]))
         best = ' class="best"' if m is c.best else ""
-        at = f'cx="{x:.1f}" cy="{y:.1f}" r="7" fill="{_color(_share(c, m))}"'
+        at = f'cx="{x:.1f}" cy="{y:.1f}" r="7" fill="{_color(c.shares[m["number"]])}"'
         parts.append(f"<circle {at}{best}>{_said(c, m)}</circle>")
     return "".join(parts), 620, 330
 
 
 def _draw_parallel(c: Comparison) -> tuple[str, int, int]:
     members = [m for m in c.members if m["value"] is not None]
-    axes = [_Axis(m["parameters"][n] for m in members) for n in c.names] + [_Axis(m["value"] for m in members)]
+    axes = [_Axis(_of(m, n) for m in members) for n in c.names] + [_Axis(m["value"] for m in members)]
     gap, parts, words = max(110, 560 // (len(axes) - 1)), [], []
     for i, (axis, name) in enumerate(zip(axes, [*c.names, c.metric], strict=True)):
         x = 80 + gap * i
         parts.append(_text(x, 20, name) + f'<path d="M{x} 40V270" class="axis"/>')
         words += [_text(x - 6, 270 - 230 * axis.at(v) + 4, shown(v), "over") for v in axis.ticks(6)]
-    for m in sorted(members, key=lambda m: _share(c, m)):
-        values = [*(m["parameters"][n] for n in c.names), m["value"]]
+    for m in sorted(members, key=lambda m: c.shares[m["number"]]):
+        values = [*(_of(m, n) for n in c.names), m["value"]]
         heights = [270 - 230 * axis.at(v) for axis, v in zip(axes, values, strict=True)]
         points = " ".join(f"{80 + gap * i},{height:.1f}" for i, height in enumerate(heights))
         best = ";stroke-width:4" if m is c.best else ";opacity:.7"
-        parts.append(f'<polyline points="{points}" class="line" style="stroke:{_color(_share(c, m))}{best}">'
+        parts.append(f'<polyline points="{points}" class="line" style="stroke:{_color(c.shares[m["number"]])}{best}">'
                      f"{_said(c, m)}</polyline>")  # fmt: skip
     return "".join(parts + words), 120 + gap * (len(axes) - 1), 290
 
@@ -223,7 +233,7 @@ def to_svg(
     c = comparison
     if c.best is None:
         return ""
-    distinct = [len({str(m["parameters"][n]) for m in c.members}) for n in c.names]
+    distinct = [len({str(_of(m, n)) for m in c.members}) for n in c.names]
     cells = len(c.names) == 2 and max(distinct) <= 25 and math.prod(distinct) <= 2 * len(c.members)
     draw = _draw_line if len(c.names) == 1 else _draw_cells if cells else _draw_dots
     inner, width, height = (_draw_parallel if len(c.names) > 2 else draw)(c)
@@ -234,10 +244,12 @@ def to_svg(
 
 # %% ../../nbs/run/68_comparison.ipynb #030ae4c9
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><style>:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;
-max-width:64rem;padding:0 1rem}}table{{border-collapse:collapse;display:block;overflow-x:auto}}
-th,td{{padding:.25rem .7rem;text-align:right;border-bottom:1px solid color-mix(in srgb,currentColor 20%,transparent);white-space:nowrap}}
-th{{font-weight:600}}tr.best td{{font-weight:700}}code{{font:13px ui-monospace,monospace}}</style><h1>{title}</h1><p>{summary}</p>{picture}<h2>All members</h2>{table}{command}</html>"""
+<title>{title}</title><style>
+:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem}}
+table{{border-collapse:collapse;display:block;overflow-x:auto}}th{{font-weight:600}}tr.best td{{font-weight:700}}
+th,td{{padding:.25rem .7rem;text-align:right;white-space:nowrap;
+border-bottom:1px solid color-mix(in srgb,currentColor 20%,transparent)}}code{{font:13px ui-monospace,monospace}}
+</style><h1>{title}</h1><p>{summary}</p>{picture}<h2>All members</h2>{table}{command}</html>"""
 
 
 def to_page(
