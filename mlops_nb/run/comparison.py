@@ -245,10 +245,9 @@ def to_svg(
 # %% ../../nbs/run/68_comparison.ipynb #030ae4c9
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>{title}</title><style>
-:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;
-padding:0 1rem}}table{{border-collapse:collapse;display:block;overflow-x:auto}}th{{font-weight:600}}tr.best td{{font-weight:700}}
-th,td{{padding:.25rem .7rem;text-align:right;white-space:nowrap;
+<title>{title}</title><style>:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;
+max-width:64rem;padding:0 1rem}}table{{border-collapse:collapse;display:block;overflow-x:auto}}
+th{{font-weight:600}}tr.best td{{font-weight:700}}th,td{{padding:.25rem .7rem;text-align:right;white-space:nowrap;
 border-bottom:1px solid color-mix(in srgb,currentColor 20%,transparent)}}code{{font:13px ui-monospace,monospace}}
 </style><h1>{title}</h1><p>{summary}</p>{picture}<h2>All members</h2>{table}{command}</html>"""
 
