@@ -144,11 +144,11 @@ def read_rule(
 
 def is_met(
     rule: str,  # As `read_rule` reads it
-    metrics: dict[str, float],  # Of a member, by `step/name`
+    value: float,  # Of its metric
 ) -> bool:
-    "Whether a member meets a rule; raise `ConfigError` when it has no such metric."
-    name, sign, limit = read_rule(rule)
-    return RULES[sign](metrics[find_metric(name, list(metrics))], limit)
+    "Whether a value meets a rule."
+    _, sign, limit = read_rule(rule)
+    return RULES[sign](value, limit)
 
 # %% ../../nbs/run/69b_sweeps.ipynb #34faa908
 def load_sweep(
