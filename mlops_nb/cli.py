@@ -18,6 +18,7 @@ from .errors import MlopsError, nearest
 # %% ../nbs/90_cli.ipynb #71aa2cfc
 COMMANDS = {  # name: the module below `mlops_nb.commands`, in the order of the help
     "run": "pipelines", "resume": "pipelines", "cancel": "pipelines", "steps": "pipelines",
+    "sweep": "sweep",
     "runs": "runs", "show": "runs", "diff": "compare", "reproduce": "compare", "sync": "runs", "ui": "runs",
     "cache": "cache",
 }  # fmt: skip
@@ -80,6 +81,7 @@ def main():
       mlops-nb run heart                       run them all
       mlops-nb run heart -p seed=7 --to train  with a parameter, up to a step
       mlops-nb run heart --dry-run             which steps would run, and why
+      mlops-nb sweep heart -p folds=5,10       run it for each, and compare
       mlops-nb resume 3f2a                     go on with a run that failed
       mlops-nb show 3f2a                       how a run went
       mlops-nb diff 3f2a 9c01                  how two runs differ

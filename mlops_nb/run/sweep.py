@@ -110,8 +110,9 @@ def _hear(team: _Team, seconds: float = 0.5) -> None:
         team.ended[member.number] = facts["run"]
     elif event == "over":
         team.running.pop(member.number).join()
-        return _finish(team, member, facts["trouble"])
-    team.tell(event, member=member, **facts)
+        _finish(team, member, facts["trouble"])
+    elif event != "stopping":
+        team.tell(event, member=member, **facts)
 
 
 def _finish(team: _Team, member: Member, trouble: str) -> None:
