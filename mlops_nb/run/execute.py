@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,8 +138,14 @@ def _make_task(runner: Runner, planned: Planned) -> Task | None:
             runner.waiting.remove(planned)
             _end_badly(runner, Task(planned, {}, {}, ""), "FAILED", failure)
             return None
-    task = runner.tasks[step.name] = make_task(planned, inputs)
+    with _planning(runner.shared):
+        task = runner.tasks[step.name] = make_task(planned, inputs)
     return task
+
+
+def _planning(shared: Shared | None) -> AbstractContextManager:
+    "Entered by one run at a time."
+    return shared.planning if shared else nullcontext()
 
 
 def _replay(runner: Runner, task: Task) -> bool:
@@ -334,7 +341,8 @@ def run_pipeline(
     about: dict | None = None,  # What more its record shall say: its name, the sweep that it is part of
 ) -> Run:  # How it went; look at its `status`
     "Run a pipeline as a tracked run; raise what `make_plan` raises before anything starts."
-    plan = make_plan(pipeline, parameters, first, last, file)
+    with _planning(shared):
+        plan = make_plan(pipeline, parameters, first, last, file)
     names = tuple(p.step.name for p in plan)
     for name in force:
         if name not in names:

@@ -62,6 +62,7 @@ class Shared:
         self.stopping = False  # Whether all shall end in order
         self.killing = False  # Whether all shall end at once
         self.code: dict = {}  # commit, branch, dirty
+        self.planning = threading.RLock()  # Held by the run that reads notebooks
 
     def keep_provenance(
         self,

@@ -314,7 +314,7 @@ def resume_sweep(
     changed = replace(found, **changes)
     aims = (found.metric, found.maximize), (changed.metric, changed.maximize)
     if found.search == "optuna" and found.comparison().metric and aims[0] != aims[1]:
-        raise ConfigError(f"sweep {found.id[:8]} has learned what is good", "begin a new one to look for something else")
+        raise ConfigError(f"sweep {found.id[:8]} has learned what is good", "begin a new one with another aim")
     check_search(changed.search, changed.trials, changed.metric)
     if changed.stop_when:
         read_rule(changed.stop_when)
