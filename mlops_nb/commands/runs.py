@@ -55,7 +55,7 @@ def runs(as_json, most):
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(run, as_json):
-    """Show how RUN went: an id as `mlops-nb runs` prints it, or its beginning.
+    """Show how RUN went, or a sweep: an id as `mlops-nb runs` prints it, or its beginning.
 
     \b
     Example:
@@ -66,6 +66,8 @@ def show(run, as_json):
     from mlops_nb.run.record import read_run
 
     found = read_run(run)
+    if found.is_sweep:
+        return _show_sweep(found, as_json)
     if as_json:
         return click.echo(run_json(found))
     screen, manifests = console(), found.manifests()
@@ -87,6 +89,16 @@ def show(run, as_json):
     if tracked := found.tracked().get(""):
         screen.print(f"\nin MLflow: {tracked}")
     screen.print(f"notebooks and manifests: {os.path.relpath(found.folder)}", markup=False, soft_wrap=True)
+
+# %% ../../nbs/commands/20_runs.ipynb #623c3c1f
+def _show_sweep(record, as_json: bool) -> None:
+    from mlops_nb.commands.sweep import show_sweep
+    from mlops_nb.run.sweeps import load_sweep
+
+    found = load_sweep(record)
+    if as_json:
+        return click.echo(found.to_json())
+    show_sweep(console(), found)
 
 # %% ../../nbs/commands/20_runs.ipynb #919ab939
 @click.command(short_help="Deliver to MLflow what waits for it.")

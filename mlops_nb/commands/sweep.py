@@ -29,8 +29,6 @@ class SweepProgress:
         "One event of `sweep`."
         if not self.quiet and (answer := getattr(self, f"on_{event}", None)):
             answer(**facts)
-            if self.live:
-                self.live.update(self, refresh=True)
 
     def on_sweep(self, sweep, size):
         from rich.live import Live
@@ -40,7 +38,7 @@ class SweepProgress:
         before = f", {done} done before" if done else ""
         self.console.print(f"sweep [bold]{sweep.id[:8]}[/]: {size} combinations{before}")
         if self.console.is_terminal:
-            self.live = Live(self, console=self.console, refresh_per_second=4)
+            self.live = Live(self, console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
 
     def on_member(self, member):
@@ -89,12 +87,12 @@ class SweepProgress:
         from rich.console import Group
         from rich.text import Text
 
-        ended = [m for m in self.sweep.members if m.status != "RUNNING"]
+        at, ended = self.at.copy(), [m for m in self.sweep.members if m.status != "RUNNING"]  # drawn by another thread
         failed = sum(m.status == "FAILED" for m in ended)
         head = f"{len(ended)} of {self.size} ended" + (f", {failed} failed" if failed else "")
         running = table("", "member", "seconds", "step", "", right=("seconds",))
-        for member in (m for m in self.sweep.members if m.number in self.at):
-            begun, step, where = self.at[member.number]
+        for member in (m for m in self.sweep.members if m.number in at):
+            begun, step, where = at[member.number]
             running.add_row(Text("▸", "cyan"), member.name, f"{self.clock() - begun:.1f}", step, where)
         best = comparison_table(self.sweep.comparison(), 5) if ended else ""
         return Group(Text(head, "bold"), running, "", best)
@@ -230,8 +228,7 @@ def sweep(pipeline, given, resumed, dry_run, listed, as_json, jobs, cold, **opti
     more = {k: options[k] for k in ("search", "seed", "first", "last")}
     done = resume_sweep(project, found, **how) if found else begin(project, parameters, **more, **how)
     if as_json:
-        facts = done.comparison().to_dict() | {"sweep": done.id, "status": done.record.status, "note": done.record.note}
-        click.echo(json.dumps(facts))
+        click.echo(done.to_json())
     click.get_current_context().exit(0 if done.record.status == "FINISHED" else 1)
 
 # %% ../../nbs/commands/15_sweep.ipynb #cf05392e
@@ -282,7 +279,7 @@ def _list(as_json: bool) -> None:
 
     found = [(s, s.comparison()) for s in list_sweeps()]
     if as_json:
-        return click.echo(json.dumps([{"sweep": s.id, "status": s.record.status} | c.to_dict() for s, c in found]))
+        return click.echo(f"[{','.join(s.to_json() for s, _ in found)}]")
     if not found:
         return click.echo("no sweeps yet; begin with: mlops-nb sweep PIPELINE -p NAME=VALUE,VALUE")
     made = table("", "run", "sweep of", "started (UTC)", "seconds", "members", "best", right=("seconds",))

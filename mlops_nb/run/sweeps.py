@@ -100,6 +100,12 @@ class Sweep:
             made = replace(made, command=self.command(made.best["parameters"]))
         return made
 
+    def to_json(self) -> str:
+        "The sweep for programs: its comparison, and how it went."
+        record = self.record
+        facts = {"sweep": self.id, "status": record.status, "note": record.note, "seconds": record.seconds}
+        return json.dumps(facts | self.comparison().to_dict(), ensure_ascii=False)
+
     def command(
         self,
         parameters: dict,  # Of a member
