@@ -78,7 +78,7 @@ class SweepProgress:
         if self.live:
             self.live.stop()
             self.live = None
-        show_sweep(self.console, sweep)
+        show_sweep(self.console, sweep, noted=sweep.record.note in self.told)
         if trouble:
             self.console.print(f"MLflow does not have this sweep yet ({trouble}); when it is back: {self_name()} sync",
                                markup=False)  # fmt: skip
@@ -130,6 +130,7 @@ def show_sweep(
     screen,  # A rich Console
     sweep,  # A `Sweep`
     most: int = 20,  # How many members to show
+    noted: bool = False,  # Whether its note has been shown
 ) -> None:
     "What came of a sweep."
     record, found = sweep.record, sweep.comparison()
@@ -144,7 +145,7 @@ def show_sweep(
     if failed:
         more = f"and {len(failed) - 10} more failed; " if len(failed) > 10 else ""
         screen.print(f"{more}look at one: {self_name()} show {failed[0].run[:8]}", markup=False)
-    if record.note:
+    if record.note and not noted:
         screen.print(f"\n{record.note}", markup=False, soft_wrap=True)
     screen.print(f"\n{record.status.lower()} in {record.seconds:.1f} s")
     page = record.folder / "comparison.html"

@@ -94,7 +94,7 @@ def _suggest(trial, found: Range) -> object:
     if not found.values:
         if found.whole:
             return trial.suggest_int(found.name, round(found.low), round(found.high), log=found.log)
-        return trial.suggest_float(found.name, found.low, found.high, log=found.log)
+        return found.near(trial.suggest_float(found.name, found.low, found.high, log=found.log))
     last, numbers = len(found.values) - 1, all(type(v) in (int, float) for v in found.values)
     if numbers and list(found.values) == sorted(found.values):
         return found.values[trial.suggest_int(found.name, 0, last)]

@@ -45,7 +45,14 @@ class Range:
         "Map a share of the range to a value."
         if self.values:
             return self.values[int(share * len(self.values))]
-        return _points(self.low, self.high, [share], self.log, self.whole)[0]
+        return self.near(_points(self.low, self.high, [share], self.log, self.whole)[0])
+
+    def near(
+        self,
+        value: float,  # Within the range
+    ) -> float:  # Six digits are enough to tell neighbours apart, and can be typed
+        "Round a value that was drawn."
+        return value if self.whole else min(max(float(f"{value:.6g}"), self.low), self.high)
 
 
 def _points(low: float, high: float, shares: Iterable[float], log: bool, whole: bool) -> list:
