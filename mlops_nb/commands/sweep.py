@@ -142,7 +142,7 @@ def show_sweep(
         said = member.error if i == 0 else in_short(member.error)
         screen.print(f"\n{member.name} failed: {said}" if i < 2 else f"{member.name} failed: {said}",
                      markup=False, soft_wrap=True)  # fmt: skip
-    if failed:
+    if failed and failed[0].run:
         more = f"and {len(failed) - 10} more failed; " if len(failed) > 10 else ""
         screen.print(f"{more}look at one: {self_name()} show {failed[0].run[:8]}", markup=False)
     if record.note and not noted:
@@ -194,7 +194,7 @@ def sweep(pipeline, given, resumed, dry_run, listed, as_json, jobs, cold, **opti
 
     \b
     Examples:
-      mlops-nb sweep heart -p folds=5,10 -p "seed=range(0,4)" --to train
+      mlops-nb sweep heart -p folds=5,10 -p train.seed=1,2,3 --to train
       mlops-nb sweep heart -p folds=5,10 --to train --dry-run
       mlops-nb sweep fit -p "lr=log(0.01,0.3)" --search random --trials 20
       mlops-nb sweep fit -p "lr=log(0.01,0.3)" --search optuna --trials 50 --metric loss --minimize

@@ -40,7 +40,7 @@ def find_run(
 ) -> Run:  # The run
     "A run of this project, or else one that MLflow knows; raise `ConfigError` when neither has it."
     try:
-        return read_run(run, start)
+        found = read_run(run, start)
     except ConfigError as error:
         try:
             found = fetch_run(run, folder, start)
@@ -48,4 +48,6 @@ def find_run(
             raise ConfigError(f"{error.what} in this project, and {away.what}", away.fix) from None
         if found is None:
             raise ConfigError(f"{error.what} in this project, and MLflow does not know it either", error.fix) from None
-        return found
+    if found.is_sweep:
+        raise ConfigError(f"{found.id[:8]} is a sweep", f"name one of its runs: mlops-nb show {found.id[:8]}")
+    return found

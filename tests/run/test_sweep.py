@@ -275,3 +275,34 @@ def test_a_dry_run_says_what_runs_once_and_runs_nothing(root, typed):
     for said in ("2: depth=4", "draw runs once, for all", "fit runs for each: its parameter depth"):
         assert said in done.output
     assert list_runs(root) == []
+
+
+def test_a_second_ctrl_c_ends_a_member_that_does_not_listen(root, write, fit):
+    deaf = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(300)"
+    write(fit / "02_fit.ipynb", USE, deaf, LOSS, parameters="depth: int = 3")
+    process = start(root, "sweep", "fit", "-p", "depth=2,4", "--jobs", "2")
+    when(root, lambda members: len(list(root.glob(".mlops_nb/runs/*/fit/context.json"))) == 2)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    said, error = process.communicate(timeout=60)
+    assert process.returncode == 130, said + error
+    assert [m.status for m in list_sweeps(root)[0].members] == ["KILLED"] * 2
+
+
+def test_a_sweep_is_shown_ended_and_not_taken_for_a_run(root, write, fit):
+    slow(write, fit)
+    process = start(root, "sweep", "fit", "-p", "depth=range(1,7)", "--jobs", "1")
+    when(root, lambda members: members and members[0].run)
+    (found,) = list_sweeps(root)
+    _, error, code = call(root, "cancel", found.members[0].run)
+    assert (code, f"mlops-nb cancel {found.id[:8]}" in error) == (2, True), error
+    _, error, code = call(root, "sweep", "--resume", found.id)
+    assert (code, "is going on" in error) == (2, True), error
+    assert call(root, "cancel", found.id)[2] == 0
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "killed in" in call(root, "show", found.id)[0]
+    assert "is a sweep" in call(root, "reproduce", found.id)[1]
+    assert f"sweep --resume {found.id[:8]}" in call(root, "resume", found.id)[1]
