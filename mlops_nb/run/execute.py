@@ -165,13 +165,13 @@ def _begin(runner: Runner, task: Task) -> None:
     runner.running[worker] = task
     runner.tell("step", step=step.name, why=task.why, attempt=task.attempt)
     runner.courier = runner.courier or Courier(run, runner.where.root)
-    tracked = runner.courier.open(f"{step.name}/{task.attempt}", notebook)
+    opening = runner.courier.open(f"{step.name}/{task.attempt}", notebook)
     parameters = {k: to_plain(v) for k, v in planned.parameters.items()}
     context = Context(run.pipeline, runner.where.home, folder, step.name, run.id, parameters, task.inputs, notebook,
                       task.attempt, task.key)  # fmt: skip
     task.begun = time.monotonic()
     worker.run(
-        context, step.path, {k: to_plain(v) for k, v in planned.given.items()}, tracked=tracked,
+        context, step.path, {k: to_plain(v) for k, v in planned.given.items()}, opening,
         tracking_uri=runner.where.tracking_uri, experiment=run.experiment, kernel=step.kernel, language=step.language,
         hold_for=runner.options.hold_for, zygote=_warm_up(runner),
     )  # fmt: skip

@@ -118,6 +118,8 @@ def kernel_died(
 class KernelClient(AsyncKernelClient):
     "Talks to a kernel; knows that it is ready by what it says."
 
+    language_info: dict | None = None  # What the kernel has said of its language
+
     async def _async_wait_for_ready(self, timeout=None):
         "Wait until the kernel answers, on both its channels."
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
@@ -128,6 +130,7 @@ class KernelClient(AsyncKernelClient):
                     reply = await self.shell_channel.get_msg(timeout=1)
                 while not _is_idle(await self.iopub_channel.get_msg(timeout=0.2), asked):
                     pass
+                self.language_info = reply["content"].get("language_info")
                 return self._handle_kernel_info_reply(reply)
             except queue.Empty:  # it still starts, or did not know of us yet when it said so
                 if not await self._async_is_alive():
@@ -143,6 +146,11 @@ def _is_idle(message: dict, asked: str) -> bool:
     "Whether a message says that a question has been dealt with."
     state = message["content"].get("execution_state")
     return state == "idle" and message["parent_header"].get("msg_id") == asked
+
+
+def _undecorated(method):
+    "A method of jupyter_client's manager without the 10 ms that it sleeps at its end."
+    return getattr(method, "__wrapped__", method)
 
 
 class Manager(AsyncKernelManager):
@@ -161,6 +169,17 @@ class Manager(AsyncKernelManager):
             warm = {"provisioner_name": "mlops-nb-warm", "config": {"zygote": self.zygote}}
             spec.metadata = spec.metadata | {"kernel_provisioner": warm}
         return spec
+
+    async def _async_start_kernel(self, **options):
+        "Start the kernel."
+        await _undecorated(AsyncKernelManager._async_start_kernel)(self, **options)
+        self._ready = None
+
+    async def _async_shutdown_kernel(self, now=False, restart=False):
+        "End the kernel."
+        await _undecorated(AsyncKernelManager._async_shutdown_kernel)(self, now, restart)
+
+    start_kernel, shutdown_kernel = _async_start_kernel, _async_shutdown_kernel
 
     async def _async_interrupt_kernel(self):
         "Interrupt the cell at work."
@@ -185,6 +204,16 @@ class Client(PapermillNotebookClient):
     hold_for = 0.0  # How long a failed kernel is kept [s]
     on_hold: Callable[..., None] = None  # Told where the kernel is, and which cell failed
     on_cold: Callable[[str], None] = None  # Told why a kernel was not forked that should have been
+
+    def execute(self, **options):
+        "Run the notebook; the kernel has told of its language when it was ready."
+        self.reset_execution_trackers()
+        with self.setup_kernel(**options):
+            self.log.info(f"Executing notebook with kernel: {self.kernel_name}")
+            self.papermill_execute_cells()
+            self.nb.metadata["language_info"] = self.kc.language_info
+            self.set_widgets_metadata()
+        return self.nb
 
     def papermill_execute_cells(self):
         "Run all cells."

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from ..config import Settings, settings, write_whole
@@ -121,7 +122,11 @@ class Tracker:
     ):
         self.where, self.run, self.ledger = where, run, Ledger(run.folder / "tracked.json")
         self.client = connect(where.root)
-        self.experiment_id = experiment_named(run.experiment)
+
+    @cached_property
+    def experiment_id(self) -> str:
+        "MLflow's id of the experiment; it is made when it is not there."
+        return experiment_named(self.run.experiment)
 
     def open(
         self,
@@ -236,7 +241,7 @@ def track_step(
         tracker.log(child, trial["params"], [(k, v, 0) for k, v in trial["metrics"].items()])
         tracker.end(child, "FINISHED", manifest.started, manifest.seconds)
     stem = Path(manifest.notebook).stem
-    forms = (folder / name for name in (f"{stem}.ipynb", f"{stem}.html", "kernel.log"))
+    forms = (folder / name for name in (f"{stem}.ipynb", "kernel.log"))
     files = {f"notebook/{path.name}": path for path in forms if path.exists() and path.stat().st_size}
     files |= {name: folder / "attachments" / name for name in manifest.attachments}
     small = [(o, tracker.where.home / o.file) for o in manifest.outputs if o.size <= SMALL]
@@ -302,7 +307,7 @@ def end_run(
     if run.lone:
         if not manifests:
             tracker.end(tracked, run.status, run.started, run.seconds)
-        return
+        return tracker.ledger.note("", done=True)
     metrics = [(f"{m.step}/{k}", v, 0) for m in manifests for k, v in m.metrics.items()]
     given = {}
     for manifest in manifests:
@@ -317,6 +322,7 @@ def end_run(
     tags |= {"mlops_nb.cached_steps": str(sum(bool(m.cached) for m in manifests))}
     tracker.log(tracked, parameters, [*metrics, ("seconds", run.seconds, 0)], tags)
     tracker.end(tracked, run.status, run.started, run.seconds)
+    tracker.ledger.note("", done=True)
 
 # %% ../../nbs/run/40_track.ipynb #d950aad0
 def _records_of(client, run: str) -> list:

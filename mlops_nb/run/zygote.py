@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -215,9 +216,17 @@ class Server:
             _note_imports(self.folder / "imported", self.known)
         except BaseException:
             os.write(getattr(sys.stderr, "_original_stdstream_copy", 2), traceback.format_exc().encode())
-        end_process(code)
+        end_process(code, lambda code: _say_ended(self.folder, code))
 
 # %% ../../nbs/run/44_zygote.ipynb #cff03f8a
+def _say_ended(folder: Path, code: int) -> None:
+    "Tell the zygote that this process is as good as gone: to give its memory back takes the system a while."
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(0.2)
+        line.connect(str(folder / "zygote"))
+        send(line, {"ended": os.getpid(), "code": code})
+
+
 def _note_imports(file: Path, known: frozenset[str]) -> None:
     "Add what this process has imported beyond what the zygote had; a line at once, so that kernels can do it together."
     with open(file, "a") as lines:
@@ -240,6 +249,9 @@ def _serve(server: Server, line: socket.socket) -> None:
         _hang_up(server, line)
     elif request.get("retire"):
         _retire(server, line)
+    elif kernel := request.get("ended"):
+        _tell_end(server, kernel, request["code"])
+        _hang_up(server, line)
     elif why := refusal(request, server.born):
         _answer(server, line, {"refused": why})
     else:
@@ -350,9 +362,14 @@ def _reap(server: Server, woken: socket.socket) -> None:
         if place := server.places.pop(pid, None):
             for left in place.parent.glob(f"{place.name}-*"):
                 left.unlink(missing_ok=True)
-        line = server.kernels.pop(pid, None)
-        if line and _answer(server, line, {"exit": os.waitstatus_to_exitcode(status)}):
-            _hang_up(server, line)
+        _tell_end(server, pid, os.waitstatus_to_exitcode(status))
+
+
+def _tell_end(server: Server, kernel: int, code: int) -> None:
+    "Tell the client of a kernel that it has ended, once."
+    line = server.kernels.pop(kernel, None)
+    if line and _answer(server, line, {"exit": code}):
+        _hang_up(server, line)
 
 
 def _retire(server: Server, line: socket.socket) -> None:
