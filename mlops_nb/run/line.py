@@ -43,8 +43,6 @@ def asked(
                 os.dup2(log.fileno(), 2)
             continue
         yield request
-    while work_on():
-        pass
 
 
 def _lines(work_on: Callable[[], bool]) -> Iterator[bytes]:
