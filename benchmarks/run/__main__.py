@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.report import Report
-from benchmarks.run import combinations, endurance, scale, single, tracking
+from benchmarks.run import combinations, endurance, equality, scale, single, tracking
 
 CASES = {
     "single": (single, "one notebook, and eight in a row, beside six others"),
@@ -23,6 +23,7 @@ CASES = {
     "tracking": (tracking, "what MLflow costs a step"),
     "endurance": (endurance, "a thousand short jobs in a row"),
     "scale": (scale, "1 to 256 steps"),
+    "equality": (equality, "forked kernels against started ones, fifty times each"),
 }
 
 

@@ -13,6 +13,14 @@ TRAIN = [
     "model = xgboost.XGBClassifier(n_estimators=40, n_jobs=1, random_state=0).fit(parts[0], parts[2])",
     "model.score(parts[1], parts[3])",
 ]
+FIGURE = [
+    "import matplotlib.pyplot as plt\nimport numpy as np\nimport pandas as pd\nfrom sklearn.ensemble import RandomForestClassifier\n"
+    "from sklearn.datasets import load_breast_cancer\n\nfrom mlops_nb import step",
+    "X, y = load_breast_cancer(return_X_y=True, as_frame=True)\nX.groupby(y).mean().round(3).T.head()",
+    "forest = RandomForestClassifier(50, random_state=0, n_jobs=2).fit(X[:400], y[:400])\n"
+    "step.log(accuracy=forest.score(X[400:], y[400:]))\nprint(forest.predict_proba(X[400:410]).round(6).tolist())",
+    "plt.bar(range(5), forest.feature_importances_[:5]);",
+]
 STEPS = 8
 
 

@@ -117,6 +117,11 @@ def mlops_nb() -> Callable[[str, str], None]:
     )
 
 
+def mlops_nb_cold() -> Callable[[str, str], None]:
+    "The same with kernels that are started."
+    return mlops_nb()
+
+
 def mlops_nb_pipeline(jobs: int = 1) -> Callable[[str, str], None]:
     "The folder of a notebook as a pipeline, nothing taken from the cache, everything in MLflow at the end."
     from mlops_nb.run.execute import run_pipeline
@@ -176,7 +181,7 @@ def mlops_nb_http() -> Callable[[str, str], None]:
 
 def _around(name: str):
     "What is there before the first notebook: where kernels are forked, the process that they are forked from."
-    if not name.startswith("mlops_nb"):
+    if not name.startswith("mlops_nb") or name.endswith("_cold"):
         return nullcontext()
     from mlops_nb.run.warm import Zygote
 

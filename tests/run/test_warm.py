@@ -19,8 +19,8 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbclient.util import run_sync
 
 from mlops_nb.run.kernel import Manager, private_transport
+from mlops_nb.run.spare import send
 from mlops_nb.run.warm import MODULES, Zygote, shared_zygote
-from mlops_nb.run.zygote import send
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 
