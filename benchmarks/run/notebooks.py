@@ -14,8 +14,8 @@ TRAIN = [
     "model.score(parts[1], parts[3])",
 ]
 FIGURE = [
-    "import matplotlib.pyplot as plt\nimport numpy as np\nimport pandas as pd\nfrom sklearn.ensemble import RandomForestClassifier\n"
-    "from sklearn.datasets import load_breast_cancer\n\nfrom mlops_nb import step",
+    "import matplotlib.pyplot as plt\nfrom sklearn.datasets import load_breast_cancer\n"
+    "from sklearn.ensemble import RandomForestClassifier\n\nfrom mlops_nb import step",
     "X, y = load_breast_cancer(return_X_y=True, as_frame=True)\nX.groupby(y).mean().round(3).T.head()",
     "forest = RandomForestClassifier(50, random_state=0, n_jobs=2).fit(X[:400], y[:400])\n"
     "step.log(accuracy=forest.score(X[400:], y[400:]))\nprint(forest.predict_proba(X[400:410]).round(6).tolist())",
