@@ -121,7 +121,7 @@ class Tracker:
         run: Run,  # The run
     ):
         self.where, self.run, self.ledger = where, run, Ledger(run.folder / "tracked.json")
-        self.client = connect(where.root)
+        self.client, self.places = connect(where.root), {}  # Addresses of artifacts, by MLflow's id of the run
 
     @cached_property
     def experiment_id(self) -> str:
@@ -154,6 +154,7 @@ class Tracker:
             self.ledger.note(record, "")
             made = self.client.create_run(self.experiment_id, _moment(started or self.run.started), tags, name)
             self.ledger.note(record, made.info.run_id)
+            self.places[made.info.run_id] = made.info.artifact_uri
             return made.info.run_id
 
     def log(
@@ -181,9 +182,13 @@ class Tracker:
         files: dict[str, str | bytes | Path],  # Content, or a file to copy, by its path in the run's artifacts
     ) -> None:
         "Write artifacts, all in one go."
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
         with tempfile.TemporaryDirectory() as folder, asking(self.where.tracking_uri):
             _stage(files, Path(folder))
-            self.client.log_artifacts(run, folder)
+            if run not in self.places:  # it was made by another process
+                self.places[run] = self.client.get_run(run).info.artifact_uri
+            get_artifact_repository(self.places[run], self.where.tracking_uri).log_artifacts(folder)
 
     def end(
         self,
