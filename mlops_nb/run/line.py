@@ -9,6 +9,7 @@ __all__ = ['answering', 'asked', 'Line', 'call', 'release', 'hang_up', 'Extensio
 import atexit
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -25,11 +26,15 @@ def answering() -> TextIO:  # Where to write answers
     return answers
 
 
-def asked() -> Iterator[dict]:
+def asked(
+    work_on: Callable[[], bool] = lambda: False,  # Does a piece of what can wait; says whether there was any
+) -> Iterator[dict]:
     "What this process is asked, until the other end of the line is gone."
-    for text in sys.stdin:
+    for text in _lines(work_on):
         request = json.loads(text)
         if begin := request.pop("begin", None):
+            while work_on():
+                pass
             os.environ.clear()
             os.environ.update(begin["env"])
             os.chdir(begin["cwd"])
@@ -38,6 +43,21 @@ def asked() -> Iterator[dict]:
                 os.dup2(log.fileno(), 2)
             continue
         yield request
+
+
+def _lines(work_on: Callable[[], bool]) -> Iterator[bytes]:
+    "The lines of stdin, as they come; what can wait is done between them."
+    read = b""
+    while True:
+        while b"\n" not in read:
+            if not select.select([0], [], [], 0)[0] and work_on():
+                continue
+            more = os.read(0, 1 << 16)
+            if not more:
+                return
+            read += more
+        line, _, read = read.partition(b"\n")
+        yield line
 
 # %% ../../nbs/run/41_line.ipynb #e6ac3f16
 class Line:
@@ -49,7 +69,7 @@ class Line:
         hear: Callable[[dict | None], None],  # Called from a thread with each answer, and with None when it has ended
     ):
         module, function = work.split(":")
-        self.work, self.hear, self._saying = work, hear, threading.Lock()
+        self.work, self.hear, self.patience, self._saying = work, hear, 0.0, threading.Lock()
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"from {module} import {function}; {function}()"], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
@@ -65,12 +85,12 @@ class Line:
 
     def say(self, **request: object) -> bool:  # Whether it could be said
         "Ask for something, as plain values."
-        try:
-            with self._saying:
+        with self._saying:
+            try:
                 print(json.dumps(request), file=self.process.stdin, flush=True)
-            return True
-        except (BrokenPipeError, ValueError):
-            return False
+                return True
+            except (BrokenPipeError, ValueError):
+                return False
 
     def close(self) -> None:
         "Hang up; the helper ends when it is done."
@@ -112,37 +132,43 @@ def call(
 
 def release(
     line: "Line | Extension",  # Whose helper has nothing more to do, or will soon have done it
+    patience: float = 0.0,  # How long this process waits at its end for a helper to finish [s], 0 or more
 ) -> None:
     "Keep a helper for whoever calls next."
-    line.hear = lambda answer: None
+    line.hear, line.patience = lambda answer: None, patience
     line.leave()
 
 
 @atexit.register
 def hang_up() -> None:
-    "Hang up on all idle helpers."
-    for (owner, _), lines in _idle.items():
-        while owner == os.getpid() and lines:
-            lines.pop().close()
+    "Hang up on all idle helpers, and wait for those that are to be waited for."
+    leaving = [line for (owner, _), lines in _idle.items() if owner == os.getpid() for line in lines]
+    _idle.clear()
+    for line in leaving:
+        line.close()
+    for line in leaving:
+        with suppress(subprocess.TimeoutExpired):
+            line.process.wait(line.patience)
 
-# %% ../../nbs/run/41_line.ipynb #c7b9d984
+# %% ../../nbs/run/41_line.ipynb #7682b57f
 class Extension:
     "One caller's end of a line that is shared."
 
     def __init__(self, party: "PartyLine", hear: Callable[[dict | None], None]):
-        self.party, self.hear = party, hear
+        self.party, self.hear, self.patience = party, hear, 0.0
         self.process, self.say, self.kill = party.line.process, party.line.say, party.line.kill
 
     def leave(self) -> None:
         "Hear no more."
         self.party.callers.remove(self)
+        self.party.patience = max(self.party.patience, self.patience)
 
 
 class PartyLine:
     "A helper that several callers share."
 
     def __init__(self, log: Path):
-        self.log, self.line, self.callers = log, None, []
+        self.log, self.line, self.callers, self.patience = log, None, [], 0.0
         self._calling = threading.Lock()
 
     def _hear(self, answer: dict | None) -> None:
@@ -165,4 +191,4 @@ class PartyLine:
     def hang_up(self) -> None:
         "Let the helper go when all callers have left."
         if self.line:
-            release(self.line)
+            release(self.line, self.patience)

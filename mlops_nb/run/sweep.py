@@ -24,6 +24,7 @@ from .delivery import Courier
 from .execute import run_pipeline
 from .manifest import now, pipeline_key
 from .parameters import to_plain
+from .parent import reopen
 from .pipeline import Pipeline, make_plan
 from .record import Run, end_record, list_runs, mark, me, outbox, read_run, write_run
 from .search import check_search, open_search
@@ -261,6 +262,7 @@ def _begin(made: Sweep, pipeline: Pipeline, space: Space, jobs: int | None, watc
         jobs = jobs or pipeline.settings.get("jobs") or os.cpu_count() or 1
         shared = Shared(made.id, folder, Slots(jobs, pipeline.settings.get("resources", {})))
         shutil.rmtree(folder / "code", ignore_errors=True)
+        reopen(folder)
         code = shared.keep_provenance(settings(pipeline.folder).root)
         made.record = replace(made.record, status="RUNNING", note="", code=code, runner=me())
         mark(made.record, True)
