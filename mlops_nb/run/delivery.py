@@ -169,11 +169,16 @@ def _serve() -> None:
         with suppress(BrokenPipeError):  # the runner was killed: this is about to end, too
             print(json.dumps({"number": request["number"], "opened": opened, "trouble": trouble}), file=answers)
 
+    def delivery(request: dict) -> Delivery:
+        if request["run"] not in begun:
+            begun[request["run"]] = Delivery(request["run"], request["start"])
+        return begun[request["run"]]
+
     def go_on(request: dict, pages: bool) -> None:
         "Deliver a piece of a run, and plan the next one."
-        delivery, trouble = begun[request["run"]], ""
+        trouble = ""
         try:
-            more = delivery.go_on(pages)
+            more = delivery(request).go_on(pages)
         except Exception as error:  # a fault of ours or of MLflow's must not look like silence; it stays in the outbox
             more, trouble = False, error.what if isinstance(error, MlopsError) else f"{type(error).__name__}: {error}"
         if more:
@@ -181,20 +186,20 @@ def _serve() -> None:
         elif not pages:
             answer(request, trouble=trouble)
             later.extend([] if trouble else [partial(go_on, request, True)])
-        elif trouble:
+        else:
+            begun.pop(request["run"], None)
+        if pages and trouble:
             print(f"a page of run {request['run']} is left for later: {trouble}", flush=True)
 
     for request in asked(work_on):
         run, start = request["run"], request["start"]
         _lose_patience()
-        if run not in begun:
-            begun[run] = Delivery(run, start)
         if request["do"] == "deliver":
             now.append(partial(go_on, request, False))
             continue
         opened, trouble = "", ""
         try:
-            opened = open_step(begun[run].tracker(), request["record"], request["notebook"])
+            opened = open_step(delivery(request).tracker(), request["record"], request["notebook"])
         except Exception as error:
             trouble = error.what if isinstance(error, MlopsError) else f"{type(error).__name__}: {error}"
         answer(request, opened, trouble)
