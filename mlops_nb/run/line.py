@@ -84,6 +84,7 @@ class Line:
 
 # %% ../../nbs/run/41_line.ipynb #d9541efe
 _idle: dict[tuple[int, str], list[Line]] = {}  # Helpers without work, by the process that they belong to
+_calling = threading.Lock()  # Several runs may call from their threads
 
 
 def call(
@@ -93,7 +94,9 @@ def call(
 ) -> Line:  # To a helper with nothing else to do
     "Find an idle helper, or start one."
     idle = _idle.get((os.getpid(), work), [])
-    line = next((one for one in iter(lambda: idle.pop() if idle else None, None) if one.process.poll() is None), None)
+    with _calling:
+        alive = iter(lambda: idle.pop() if idle else None, None)
+        line = next((one for one in alive if one.process.poll() is None), None)
     if line:
         line.hear = hear
     else:
