@@ -19,7 +19,7 @@ from ..config import file_digest, settings, write_whole
 from ..errors import ConfigError, DataError, ExecutorError, MlopsError
 from .cache import Remote
 from .cells import read_notebook, source
-from .dask_cluster import bare, connect, require_dask, start_cluster
+from .dask_cluster import bare, connect, reaching, require_dask, start_cluster
 from mlops_nb.run.dask_task import (
     TOPIC,
     Order,
@@ -209,7 +209,8 @@ class _Cluster:
             self.line, address = start_cluster(home)
         try:
             self.client = connect(address)
-            self._meet(address)
+            with reaching(address):
+                self._meet(address)
         except BaseException:
             self.close()
             raise
@@ -295,7 +296,8 @@ class _Proved(_Watched):
             raise ConfigError("a kernel on a cluster cannot be kept for debugging: it listens on its own machine only",
                               "add --executor local")
         notes = [f"on {self.about['workers']} Dask workers; watch them at {self.about['dashboard']}"]
-        return notes + self._count(plan) + self._prove(plan, cache)
+        with reaching(self.about["scheduler"]):
+            return notes + self._count(plan) + self._prove(plan, cache)
 
     def _count(self, plan: list) -> list[str]:
         "See whether some worker has what a step takes."

@@ -221,9 +221,10 @@ def _execute(order: Order, place: _Place, here, tell: Callable[..., None]) -> di
                 message = events.get(timeout=0.5)[1]
             except queue.Empty:
                 message = {}
-            if here.status.name not in alive:
+            task = here.state.tasks.get(order.key)
+            if here.status.name not in alive or task is None or task.state == "cancelled":
                 worker.kill()
-                raise ExecutorError("this Dask worker has left the cluster")
+                raise ExecutorError("nobody waits for this step any more")
             if message.get("event") in ("over", "died"):
                 return message | {"imported": zygote.imported() if zygote else []}
             if message:
