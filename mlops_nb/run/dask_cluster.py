@@ -29,11 +29,11 @@ def require_dask():  # The module `distributed`
 
 
 def bare(
-    address: str,  # Of a scheduler or of a page
+    address: str,  # Of a scheduler, a store or a page; empty when there is none
 ) -> str:  # Without user, password and query
     "What of an address may be written down."
     parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if address else ""
 
 
 def _serve_cluster() -> None:

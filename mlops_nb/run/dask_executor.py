@@ -235,7 +235,7 @@ class _Cluster:
             self.most[name] = max(self.most.get(name, 0), much)
             self.resources[name] = self.resources.get(name, 0) + much
         self.jobs = sum(worker["nthreads"] for worker in workers) or 1
-        self.about = {"kind": "dask", "scheduler": bare(address), "dashboard": bare(self.client.dashboard_link),
+        self.about = {"kind": "dask", "scheduler": bare(address), "dashboard": bare(self.client.dashboard_link or ""),
                       "workers": len(workers), "jobs": self.jobs}  # fmt: skip
 
     def close(self) -> None:
@@ -295,7 +295,8 @@ class _Proved(_Watched):
         if hold_for:
             raise ConfigError("a kernel on a cluster cannot be kept for debugging: it listens on its own machine only",
                               "add --executor local")
-        notes = [f"on {self.about['workers']} Dask workers; watch them at {self.about['dashboard']}"]
+        link = self.about["dashboard"]
+        notes = [f"on {self.about['workers']} Dask workers" + (f"; watch them at {link}" if link else "")]
         with reaching(self.about["scheduler"]):
             return notes + self._count(plan) + self._prove(plan, cache)
 

@@ -25,6 +25,7 @@ import mlops_nb
 from ..config import file_digest
 from ..errors import DataError, ExecutorError, MlopsError
 from .cache import Remote
+from .line import call, release
 from .manifest import Context, read_manifest
 from .provenance import environment
 from .store import Output, Store
@@ -259,7 +260,8 @@ def look_around(
     marker: str,  # The latter, relative to the project's store
     url: str = "",  # The address of the shared store, in which it is as well; empty when there is none
 ) -> dict:  # shared: whether the project is here; store: why the shared one cannot be read; packages
-    "Say what this machine sees of a project."
+    "Say what this machine sees of a project, and let the process for its first step load what it needs meanwhile."
+    release(call("mlops_nb.run.worker:_serve", lambda message: None, Path(os.devnull)))
     try:
         shared = all(file_digest(path) == digest for path, digest in shown.items())
     except OSError:
