@@ -7,6 +7,7 @@ __all__ = ['TIMEOUT', 'require_dask', 'bare', 'start_cluster', 'reaching', 'conn
 
 # %% ../../nbs/run/59c_dask_cluster.ipynb #37d974c7
 import json
+import logging
 import os
 import queue
 from collections.abc import Iterator
@@ -94,5 +95,6 @@ def connect(
 ):  # A `distributed.Client`
     "Reach a scheduler; raise as `reaching` does."
     dask = require_dask()
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it has to say is said by our errors
     with reaching(address):
         return dask.Client(address, timeout=TIMEOUT, name="mlops_nb", set_as_default=False)

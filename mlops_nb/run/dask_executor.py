@@ -46,7 +46,7 @@ class _Carried:
         self.executor, self.events, self.step, self.idle = executor, events, None, True
         self.stopping: str | None = None  # Why the step was interrupted; empty when a person or a scheduler did it
         self.deadline = float("inf")  # When it is killed [s, monotonic]
-        self.queued = False  # Whether its task has not begun yet
+        self.queued = False  # Until the runner has heard that its task has begun, and counts its time
         self.key, self.address, self._future, self._ending = "", "", None, threading.Lock()
 
     def run(self, context: Context, notebook: Path, given: dict, **facts: object) -> None:
@@ -87,7 +87,7 @@ class _Carried:
             self._future = self.executor.client.submit(
                 run_there, order, key=key, pure=False, retries=0, resources=resources
             )
-        if self._future is None or (self.stopping is not None and self.queued):
+        if self._future is None or (self.stopping is not None and not self.address):
             self._cancel()
             raise CancelledError
         message = self._future.result()
@@ -104,7 +104,7 @@ class _Carried:
     def told(self, event: str, **facts: object) -> None:
         "Hand on what a task reports on its way."
         if event == "begun":
-            before, self.address, self.queued = self.address, facts["address"], False
+            before, self.address = self.address, facts["address"]
             if before:
                 text = f"{self.step}: the Dask worker {before} was lost, and {self.address} runs it again"
                 self.events.put((self, {"event": "note", "text": text}))
@@ -131,7 +131,7 @@ class DaskWorker(_Carried):
 
     def _stop(self, key: str, reason: str, seconds: float) -> None:
         while key in self.executor.busy and time.monotonic() < self.deadline:
-            if self.queued:
+            if not self.address:
                 return self._cancel()
             with suppress(Exception):  # the machine may be lost: then the task begins elsewhere, and is told there
                 if self.executor.client.run(stop_there, key, reason, seconds, workers=[self.address])[self.address]:

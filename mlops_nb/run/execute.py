@@ -86,7 +86,7 @@ def _work(runner: Runner) -> str:
             worker.close()
         if runner.zygote:
             remember_modules(runner.where.home, runner.run.pipeline, runner.zygote)
-    if trouble := runner.options.executor.trouble:
+    if runner.failed and (trouble := runner.options.executor.trouble):
         raise ExecutorError(trouble, f"when it is mended: mlops-nb resume {runner.run.id[:8]}")
     return "FAILED" if runner.failed else "FINISHED"
 
@@ -213,7 +213,7 @@ def _take(runner: Runner, seconds: float = 0.05) -> None:
     if event == "hold" and task.lock:  # it has failed: nobody has to wait for it while somebody looks at it
         task.lock.release()
     if event == "begun":  # its time begins to count
-        task.begun = time.monotonic()
+        task.begun, worker.queued = time.monotonic(), False
         return
     if event not in ("over", "died"):
         return runner.tell(event, step=task.planned.step.name, **message)
