@@ -320,6 +320,8 @@ class _Proved(_Watched):
             found = self.client.run(look_around, {str(k): v for k, v in shown.items()}, f"cluster/{marker.name}", url)
         finally:
             marker.unlink()
+            with suppress(OSError):  # another run is looking around
+                marker.parent.rmdir()
             if remote:
                 remote.drop(f"cluster/{marker.name}")
         apart = {bare(where): seen for where, seen in found.items() if not seen["shared"]}
@@ -333,8 +335,11 @@ class _Proved(_Watched):
             raise ConfigError(f"{blind[0][0]} cannot use the shared store {bare(url)}: {blind[0][1]}",
                               "name one that all machines reach, in pipeline.toml or MLOPS_NB_CACHE")
         self.stores[home] = url if apart else ""
-        notes = dict.fromkeys(_differences(seen["packages"]) for seen in found.values())
-        return [f"Dask workers have other packages than this machine: {note}" for note in notes if note]
+        others = dict.fromkeys(_differences(seen["packages"]) for seen in found.values())
+        notes = [f"Dask workers have other packages than this machine: {other}" for other in others if other]
+        if apart and settings(plan[0].step.path).tracking_uri.startswith(("sqlite:", "file:")):
+            notes.append("cells that talk to MLflow themselves will not reach it from there: it needs a server")
+        return notes
 
 # %% ../../nbs/run/59d_dask_executor.ipynb #c699df34
 class DaskExecutor(_Proved):

@@ -17,6 +17,7 @@ from quick import quickly
 
 from mlops_nb.cli import main
 from mlops_nb.config import settings
+from mlops_nb.data.versions import versions
 from mlops_nb.errors import ConfigError, ExecutorError
 from mlops_nb.run import dask_cluster, dask_executor
 from mlops_nb.run.delivery import deliver
@@ -162,9 +163,12 @@ def test_snapshots_and_attachments_come_back_from_afar(far, dask, write):
         "version = snapshot(pd.DataFrame({'x': [1, 2]}), 'points')\nstep.note(version.digest)",
         "step.attach('deep/a.txt', os.getcwd())",
     )
+    told = []
     with quickly():
-        run = run_pipeline(read_pipeline(folder), executor=dask.address)
-    from mlops_nb.data.versions import versions
+        run = run_pipeline(
+            read_pipeline(folder), executor=dask.address, watch=lambda event, **facts: told.append(facts.get("text"))
+        )
+    assert "cells that talk to MLflow themselves will not reach it from there: it needs a server" in told
 
     (version,) = versions("points", settings(far).home)
     assert run.manifests()[0].notes == (version.digest,)
