@@ -13,6 +13,14 @@ TRAIN = [
     "model = xgboost.XGBClassifier(n_estimators=40, n_jobs=1, random_state=0).fit(parts[0], parts[2])",
     "model.score(parts[1], parts[3])",
 ]
+FIGURE = [
+    "import matplotlib.pyplot as plt\nfrom sklearn.datasets import load_breast_cancer\n"
+    "from sklearn.ensemble import RandomForestClassifier\n\nfrom mlops_nb import step",
+    "X, y = load_breast_cancer(return_X_y=True, as_frame=True)\nX.groupby(y).mean().round(3).T.head()",
+    "forest = RandomForestClassifier(50, random_state=0, n_jobs=2).fit(X[:400], y[:400])\n"
+    "step.log(accuracy=forest.score(X[400:], y[400:]))\nprint(forest.predict_proba(X[400:410]).round(6).tolist())",
+    "plt.bar(range(5), forest.feature_importances_[:5]);",
+]
 STEPS = 8
 
 
@@ -38,10 +46,19 @@ def chained_cells(number: int) -> list[str]:
     ]
 
 
-def write(path: Path, cells: list[str]) -> Path:
-    "Write cells as a notebook, the first one tagged `parameters`."
+TUNED_PARAMETERS = "depth: int = 3\nrate: float = 0.1"
+TUNED = [
+    *TRAIN[:3],
+    "model = xgboost.XGBClassifier(max_depth=depth, learning_rate=rate, n_estimators=40, n_jobs=1, random_state=0)",
+    "model.fit(parts[0], parts[2])",
+    "score = model.score(parts[1], parts[3])\nprint(score)",
+]
+
+
+def write(path: Path, cells: list[str], parameters: str = "number: int = 0") -> Path:
+    "Write cells as a notebook, below one that is tagged `parameters`."
     path.parent.mkdir(parents=True, exist_ok=True)
-    tagged = nbformat.v4.new_code_cell("number: int = 0", metadata={"tags": ["parameters"]})
+    tagged = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
     notebook = nbformat.v4.new_notebook(cells=[tagged, *map(nbformat.v4.new_code_cell, cells)])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, path)

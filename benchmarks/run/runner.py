@@ -1,7 +1,8 @@
 """One way to run notebooks, as a process that is asked again and again: python runner.py NAME.
 
-It reads lines of JSON (`notebooks`, each with an `output`), runs the notebooks one after the other, and answers with
-the seconds that it took. It imports nothing of the project but where the project is what is measured.
+It reads lines of JSON (`notebooks`, each with an output; sometimes `combinations` of parameters), runs the notebooks
+one after the other, and answers with the seconds that it took. It imports nothing of the project but where the project
+is what is measured.
 """
 
 import json
@@ -16,10 +17,34 @@ from pathlib import Path
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
 
 
-def papermill_api() -> Callable[[str, str], None]:
+def _papermill(job: tuple[str, str, dict]) -> None:
     import papermill
 
-    return lambda notebook, output: papermill.execute_notebook(notebook, output, progress_bar=False)
+    notebook, output, parameters = job
+    papermill.execute_notebook(notebook, output, parameters, progress_bar=False)
+
+
+def papermill_api() -> Callable[..., None]:
+    import papermill  # noqa: F401
+
+    def run(notebook: str, output: str, combinations: list[dict] = ({},)) -> None:
+        for parameters in combinations:
+            _papermill((notebook, output, parameters))
+
+    return run
+
+
+def papermill_pool() -> Callable[..., None]:
+    "Two at once, in processes of their own."
+    from concurrent.futures import ProcessPoolExecutor
+
+    pool = ProcessPoolExecutor(2)
+
+    def run(notebook: str, output: str, combinations: list[dict]) -> None:
+        jobs = [(notebook, f"{output}.{i}.ipynb", parameters) for i, parameters in enumerate(combinations)]
+        list(pool.map(_papermill, jobs))
+
+    return run
 
 
 def papermill_cli() -> Callable[[str, str], None]:
@@ -64,13 +89,14 @@ def limit() -> Callable[[str, str], None]:
     import sklearn.preprocessing  # noqa: F401
     import xgboost  # noqa: F401
 
-    def run(notebook: str, output: str) -> None:
-        cells = [cell.source for cell in nbformat.read(notebook, 4).cells]
-        if child := os.fork():
-            if os.waitpid(child, 0)[1]:
-                raise RuntimeError(f"a cell of {notebook} failed")
-            return
-        os._exit(_run_cells(cells))
+    def run(notebook: str, output: str, combinations: list[dict] = ({},)) -> None:
+        parameters, *cells = [cell.source for cell in nbformat.read(notebook, 4).cells]
+        for values in combinations:
+            if child := os.fork():
+                if os.waitpid(child, 0)[1]:
+                    raise RuntimeError(f"a cell of {notebook} failed")
+                continue
+            os._exit(_run_cells([parameters, *(f"{name} = {value!r}" for name, value in values.items()), *cells]))
 
     return run
 
@@ -91,22 +117,71 @@ def mlops_nb() -> Callable[[str, str], None]:
     )
 
 
-def mlops_nb_pipeline() -> Callable[[str, str], None]:
+def mlops_nb_cold() -> Callable[[str, str], None]:
+    "The same with kernels that are started."
+    return mlops_nb()
+
+
+def mlops_nb_pipeline(jobs: int = 1) -> Callable[[str, str], None]:
     "The folder of a notebook as a pipeline, nothing taken from the cache, everything in MLflow at the end."
     from mlops_nb.run.execute import run_pipeline
     from mlops_nb.run.pipeline import read_pipeline
 
     def run(notebook: str, output: str) -> None:
-        done = run_pipeline(read_pipeline(Path(notebook).parent), cache=False, jobs=1, wait=True)
+        done = run_pipeline(read_pipeline(Path(notebook).parent), cache=False, jobs=jobs, wait=True)
         if done.status != "FINISHED":
             raise RuntimeError(f"the run ended as {done.status}")
 
     return run
 
 
+def mlops_nb_untracked() -> Callable[[str, str], None]:
+    "The same without MLflow."
+    from concurrent.futures import Future
+
+    from mlops_nb.run import execute
+
+    class Nobody:
+        def __init__(self, *_):
+            self.send, self.finish = lambda: None, lambda seconds: ""
+
+        def open(self, record, notebook):
+            nowhere = Future()
+            nowhere.set_result("")
+            return nowhere
+
+    execute.Courier = Nobody
+    return mlops_nb_pipeline()
+
+
+def mlops_nb_wide() -> Callable[[str, str], None]:
+    "As many steps at once as there are processors."
+    return mlops_nb_pipeline(os.cpu_count())
+
+
+def mlops_nb_sweep() -> Callable[..., None]:
+    "A sweep, two members at once, all in MLflow at the end."
+    from mlops_nb.run.sweep import sweep
+
+    from mlops_nb.run.pipeline import read_pipeline
+
+    def run(notebook: str, output: str, combinations: list[dict]) -> None:
+        space = {name: list(dict.fromkeys(c[name] for c in combinations)) for name in combinations[0]}
+        done = sweep(read_pipeline(Path(notebook).parent), space, jobs=2, cache=False, wait=True)
+        if done.status != "FINISHED":
+            raise RuntimeError(f"the sweep ended as {done.status}")
+
+    return run
+
+
+def mlops_nb_http() -> Callable[[str, str], None]:
+    "The same with a tracking server, whose address is in the environment."
+    return mlops_nb_pipeline()
+
+
 def _around(name: str):
     "What is there before the first notebook: where kernels are forked, the process that they are forked from."
-    if not name.startswith("mlops_nb"):
+    if not name.startswith("mlops_nb") or name.endswith("_cold"):
         return nullcontext()
     from mlops_nb.run.warm import Zygote
 
@@ -121,10 +196,13 @@ def main() -> None:
         run = globals()[name]()
         print(json.dumps("ready"), file=answers)
         for line in sys.stdin:
-            begun = time.perf_counter()
-            for notebook, output in json.loads(line):
-                run(notebook, output)
-            print(json.dumps(time.perf_counter() - begun), file=answers)
+            request, begun = json.loads(line), time.perf_counter()
+            for notebook, output in request["notebooks"]:
+                if combinations := request.get("combinations"):
+                    run(notebook, output, combinations)
+                else:
+                    run(notebook, output)
+            print(json.dumps({"seconds": time.perf_counter() - begun}), file=answers)
 
 
 if __name__ == "__main__":

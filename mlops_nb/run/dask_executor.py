@@ -12,7 +12,9 @@ import shutil
 import threading
 import time
 import uuid
+from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ..config import file_digest, settings, write_whole
@@ -49,12 +51,12 @@ class _Carried:
         self.queued = False  # Until the runner has heard that its task has begun, and counts its time
         self.key, self.address, self._future, self._ending = "", "", None, threading.Lock()
 
-    def run(self, context: Context, notebook: Path, given: dict, **facts: object) -> None:
+    def run(self, context: Context, notebook: Path, given: dict, tracked: Future, **facts: object) -> None:
         "Begin a step; `over` is reported when its manifest is there."
         self.key = f"{context.step}-{context.run}-{context.attempt}"  # what stands before the first - is its group
         self.step, self.idle, self.queued, self.address, self._future = context.step, False, True, "", None
         self.executor.busy[self.key] = self
-        arguments = self.key, context, notebook, given, facts
+        arguments = self.key, context, notebook, given, tracked, facts
         threading.Thread(target=self._carry, args=arguments, daemon=True).start()
 
     def _carry(self, *order: object) -> None:
@@ -77,12 +79,14 @@ class _Carried:
             message = {"event": "died", "trouble": f"{type(error).__name__}: {error}"}
         self.end(order[0], message)
 
-    def _do(self, key: str, context: Context, notebook: Path, given: dict, facts: dict) -> dict:
+    def _do(self, key: str, context: Context, notebook: Path, given: dict, tracked: Future, facts: dict) -> dict:
         "Submit a step, wait for it, and lay out what comes back."
         from distributed.client import CancelledError
 
         resources = self.executor.places(facts.pop("resources", {}))
         order = self.executor.order(key, context, notebook, given, facts)
+        with suppress(TimeoutError):  # MLflow will have it later
+            order = replace(order, tracked=tracked.result(40))
         if self.stopping is None:
             self._future = self.executor.client.submit(
                 run_there, order, key=key, pure=False, retries=0, resources=resources
@@ -364,14 +368,14 @@ class DaskExecutor(_Proved):
         own = bool(re.search(r"\b(dask|distributed)\b", cells))
         about = {"versions": versions(), "modules": modules, "gives_way": own}
         if not (url := self.stores[context.home]):
-            return Order(key, self.name, context, str(notebook), given, facts, **about)
+            return Order(key, self.name, context, str(notebook), given, "", facts, **about)
         root, remote = settings(notebook.parent).root, Remote(url, context.home)
         files, places = step_files(read_step(notebook), context.parameters or {}, context.inputs, depends)
         receipts = tuple(self._keep(path, root, context.home) for path in files)
         send(remote, (o.file for o in (*receipts, *context.inputs.values())))
         below = tuple(p.relative_to(root).as_posix() for p in places)
         where = notebook.resolve().relative_to(root).as_posix()
-        return Order(key, self.name, context, where, given, facts, store=url, files=receipts, paths=below, **about)
+        return Order(key, self.name, context, where, given, "", facts, store=url, files=receipts, paths=below, **about)
 
     def _keep(self, path: Path, root: Path, home: Path) -> Output:
         "A file of the project in the store; kept once as long as it does not change."

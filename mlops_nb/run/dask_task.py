@@ -17,6 +17,7 @@ import tarfile
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,6 +46,7 @@ class Order:
     context: Context  # As on the runner's machine
     notebook: str  # Its path; below the project's folder where that is not shared
     given: dict  # The parameters to inject, as plain values
+    tracked: str  # Its run in MLflow; empty when MLflow is away
     facts: dict  # What else `Worker.run` is told
     versions: dict  # Of Python and mlops_nb, where the run was started
     modules: tuple[str, ...] = ()  # What kernels have imported ahead; empty for a cold start
@@ -211,10 +213,12 @@ def _execute(order: Order, place: _Place, here, tell: Callable[..., None]) -> di
     "Have the notebook run by a process of this machine, and hand on what it reports."
     zygote = shared_zygote(order.modules) if order.modules and sys.platform == "linux" else None
     events, alive = queue.Queue(), ("running", "paused", "closing_gracefully")
-    worker = _running[order.key] = Worker(events, place.log)
+    worker, tracked = Worker(events, place.log), Future()
+    _running[order.key] = worker
+    tracked.set_result(order.tracked)
     try:
         worker.run(
-            place.context, place.notebook, order.given, zygote=zygote.path if zygote else "",
+            place.context, place.notebook, order.given, tracked, zygote=zygote.path if zygote else "",
             environment=place.environment | {"DASK_SCHEDULER_ADDRESS": here.scheduler.address}, **order.facts,
         )  # fmt: skip
         while True:

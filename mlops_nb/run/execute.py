@@ -6,12 +6,14 @@
 __all__ = ['GRACE', 'Options', 'Runner', 'run_pipeline', 'resume', 'cancel']
 
 # %% ../../nbs/run/70_execute.ipynb #7242ec75
+import heapq
 import os
 import queue
 import signal
 import sys
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +55,16 @@ class Runner:
     "What is known of a run while it goes on."
 
     def __init__(self, pipeline: Pipeline, plan: list[Planned], run: Run, options: Options, tell: Callable[..., None]):
-        self.pipeline, self.waiting, self.run, self.options, self.tell = pipeline, list(plan), run, options, tell
+        self.pipeline, self.run, self.options, self.tell = pipeline, run, options, tell
+        self.waiting = {planned.step.name: planned for planned in plan}  # In the order of the plan
+        self.order = {name: i for i, name in enumerate(self.waiting)}
+        self.needs = {name: pipeline.needs(p.step) & self.order.keys() for name, p in self.waiting.items()}
+        self.leads = defaultdict(list)  # To the steps that need it
+        for name, before in self.needs.items():
+            for other in before:
+                self.leads[other].append(name)
+        self.ready = [self.order[name] for name, before in self.needs.items() if not before]  # A heap
+        self.names = list(self.order)
         self.where = settings(pipeline.folder)
         self.cache = open_cache(pipeline, self.where.home)
         self.made: dict[str, Output] = {}  # What steps have saved, by name
@@ -92,22 +103,34 @@ def _work(runner: Runner) -> str:
 
 # %% ../../nbs/run/70_execute.ipynb #3b25dd83
 def _start_what_can(runner: Runner) -> None:
-    for planned in list(runner.waiting):
-        left = {p.step.name for p in runner.waiting} | {t.planned.step.name for t in runner.running.values()}
-        if runner.failed:
-            return
-        if runner.pipeline.needs(planned.step) & left or not _is_room(runner, planned):
-            continue
-        task = runner.tasks.get(planned.step.name) or _make_task(runner, planned)
-        if task is None or time.monotonic() < task.not_before:
-            continue
-        task.lock = task.lock or runner.cache.lock(task.key)
-        if not task.lock.acquire():
-            runner.tell("wait", step=planned.step.name)
-            continue
-        runner.waiting.remove(planned)
-        if not _replay(runner, task):
-            _begin(runner, task)
+    "Go through the steps that wait for no other one, in the order of the plan."
+    later = []
+    while runner.ready and not runner.failed and len(runner.running) < runner.options.jobs:
+        place = heapq.heappop(runner.ready)
+        if not _start(runner, runner.waiting[runner.names[place]]):
+            later.append(place)
+    for place in later:
+        heapq.heappush(runner.ready, place)
+
+
+def _start(runner: Runner, planned: Planned) -> bool:
+    "Start a step, or take its results from the cache; False when it has to wait for something else."
+    if not _is_room(runner, planned):
+        return False
+    name = planned.step.name
+    task = runner.tasks.get(name) or _make_task(runner, planned)
+    if task is None:
+        return True
+    if time.monotonic() < task.not_before:
+        return False
+    task.lock = task.lock or runner.cache.lock(task.key)
+    if not task.lock.acquire():
+        runner.tell("wait", step=name)
+        return False
+    del runner.waiting[name]
+    if not _replay(runner, task):
+        _begin(runner, task)
+    return True
 
 
 def _is_room(runner: Runner, planned: Planned) -> bool:
@@ -128,7 +151,7 @@ def _make_task(runner: Runner, planned: Planned) -> Task | None:
         elif name not in step.saves:
             maker = runner.pipeline.producer(name).name
             failure = Failure("DataError", f"`{maker}` ended without saving `{name}`, which `{step.name}` loads")
-            runner.waiting.remove(planned)
+            del runner.waiting[step.name]
             _end_badly(runner, Task(planned, {}, {}, ""), "FAILED", failure)
             return None
     task = runner.tasks[step.name] = make_task(planned, inputs)
@@ -170,13 +193,13 @@ def _begin(runner: Runner, task: Task) -> None:
     runner.running[worker] = task
     runner.tell("step", step=step.name, why=task.why, attempt=task.attempt)
     runner.courier = runner.courier or Courier(run, runner.where.root)
-    tracked = runner.courier.open(f"{step.name}/{task.attempt}", notebook)
+    opening = runner.courier.open(f"{step.name}/{task.attempt}", notebook)
     parameters = {k: to_plain(v) for k, v in planned.parameters.items()}
     context = Context(run.pipeline, runner.where.home, folder, step.name, run.id, parameters, task.inputs, notebook,
                       task.attempt, task.key)  # fmt: skip
     task.begun = time.monotonic()
     worker.run(
-        context, step.path, {k: to_plain(v) for k, v in planned.given.items()}, tracked=tracked,
+        context, step.path, {k: to_plain(v) for k, v in planned.given.items()}, opening,
         tracking_uri=runner.where.tracking_uri, experiment=run.experiment, kernel=step.kernel, language=step.language,
         hold_for=runner.options.hold_for, zygote=_warm_up(runner), resources=planned.settings.resources,
         depends=planned.settings.depends,
@@ -191,7 +214,7 @@ def _warm_up(runner: Runner) -> str:
     if runner.zygote:
         modules = runner.zygote.modules
     else:
-        left = [*runner.waiting, *(task.planned for task in runner.running.values())]
+        left = [*runner.waiting.values(), *(task.planned for task in runner.running.values())]
         cells = [cell for planned in left for cell in read_notebook(planned.step.path)["cells"]]
         texts = [source(cell) for cell in cells if cell["cell_type"] == "code"]
         modules = wanted_modules(runner.where.home, runner.run.pipeline, texts)
@@ -247,7 +270,8 @@ def _settle(runner: Runner, task: Task, manifest: Manifest) -> None:
         (folder / manifest.step).rename(folder / ".attempts" / f"{manifest.step}-{task.attempt}")
         pause = task.planned.settings.backoff * 2 ** (task.attempt - 1)
         task.attempt, task.not_before = task.attempt + 1, time.monotonic() + pause
-        runner.waiting.insert(0, task.planned)
+        runner.waiting[manifest.step] = task.planned
+        heapq.heappush(runner.ready, runner.order[manifest.step])
         return runner.tell("retry", step=manifest.step, manifest=manifest, seconds=pause)
     runner.failed = True
     runner.tell("done", step=manifest.step, manifest=manifest)
@@ -259,6 +283,10 @@ def _succeed(runner: Runner, manifest: Manifest) -> None:
     for output in manifest.outputs:
         runner.made[output.name] = output
         remember(runner.cache.store, runner.run.pipeline, output, manifest.step, runner.run.id)
+    for name in runner.leads[manifest.step]:
+        runner.needs[name].discard(manifest.step)
+        if not runner.needs[name]:
+            heapq.heappush(runner.ready, runner.order[name])
     runner.tell("done", step=manifest.step, manifest=manifest)
     if runner.courier:
         runner.courier.send()

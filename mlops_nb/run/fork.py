@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -170,6 +171,7 @@ def dress(
 # %% ../../nbs/run/43_fork.ipynb #a12add60
 def end_process(
     code: int,  # The exit code, 0 to 255
+    tell: Callable[[int], None] = lambda code: None,  # Called last, with the exit code
 ) -> NoReturn:
     "End this process with everything that a user can see of an interpreter's end."
     try:
@@ -185,4 +187,7 @@ def end_process(
                 thing.flush()
     except BaseException:
         traceback.print_exc()
-    os._exit(code & 0xFF)
+    try:
+        tell(code & 0xFF)
+    finally:
+        os._exit(code & 0xFF)

@@ -9,10 +9,12 @@ __all__ = ['answering', 'asked', 'Line', 'call', 'release', 'hang_up']
 import atexit
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -24,11 +26,15 @@ def answering() -> TextIO:  # Where to write answers
     return answers
 
 
-def asked() -> Iterator[dict]:
+def asked(
+    work_on: Callable[[], bool] = lambda: False,  # Does a piece of what can wait; says whether there was any
+) -> Iterator[dict]:
     "What this process is asked, until the other end of the line is gone."
-    for text in sys.stdin:
+    for text in _lines(work_on):
         request = json.loads(text)
         if begin := request.pop("begin", None):
+            while work_on():
+                pass
             os.environ.clear()
             os.environ.update(begin["env"])
             os.chdir(begin["cwd"])
@@ -37,6 +43,21 @@ def asked() -> Iterator[dict]:
                 os.dup2(log.fileno(), 2)
             continue
         yield request
+
+
+def _lines(work_on: Callable[[], bool]) -> Iterator[bytes]:
+    "The lines of stdin, as they come; what can wait is done between them."
+    read = b""
+    while True:
+        while b"\n" not in read:
+            if not select.select([0], [], [], 0)[0] and work_on():
+                continue
+            more = os.read(0, 1 << 16)
+            if not more:
+                return
+            read += more
+        line, _, read = read.partition(b"\n")
+        yield line
 
 # %% ../../nbs/run/41_line.ipynb #e6ac3f16
 class Line:
@@ -48,7 +69,7 @@ class Line:
         hear: Callable[[dict | None], None],  # Called from a thread with each answer, and with None when it has ended
     ):
         module, function = work.split(":")
-        self.work, self.hear = work, hear
+        self.work, self.hear, self.patience, self._saying = work, hear, 0.0, threading.Lock()
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"from {module} import {function}; {function}()"], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
@@ -64,11 +85,12 @@ class Line:
 
     def say(self, **request: object) -> bool:  # Whether it could be said
         "Ask for something, as plain values."
-        try:
-            print(json.dumps(request), file=self.process.stdin, flush=True)
-            return True
-        except (BrokenPipeError, ValueError):
-            return False
+        with self._saying:
+            try:
+                print(json.dumps(request), file=self.process.stdin, flush=True)
+                return True
+            except (BrokenPipeError, ValueError):
+                return False
 
     def close(self) -> None:
         "Hang up; the helper ends when it is done."
@@ -107,15 +129,20 @@ def call(
 
 def release(
     line: Line,  # Whose helper has nothing more to do, or will soon have done it
+    patience: float = 0.0,  # How long this process waits at its end for a helper to finish [s], 0 or more
 ) -> None:
     "Keep a helper for whoever calls next."
-    line.hear = lambda answer: None
+    line.hear, line.patience = lambda answer: None, patience
     _idle.setdefault((os.getpid(), line.work), []).append(line)
 
 
 @atexit.register
 def hang_up() -> None:
-    "Hang up on all idle helpers."
-    for (owner, _), lines in _idle.items():
-        while owner == os.getpid() and lines:
-            lines.pop().close()
+    "Hang up on all idle helpers, and wait for those that are to be waited for."
+    leaving = [line for (owner, _), lines in _idle.items() if owner == os.getpid() for line in lines]
+    _idle.clear()
+    for line in leaving:
+        line.close()
+    for line in leaving:
+        with suppress(subprocess.TimeoutExpired):
+            line.process.wait(line.patience)

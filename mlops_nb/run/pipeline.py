@@ -7,9 +7,12 @@ __all__ = ['NUMBER', 'KNOWN', 'KNOWN_STEP', 'EMPTY', 'StepSettings', 'read_toml'
            'check_shape', 'read_pipeline', 'Planned', 'gather_given', 'select', 'make_plan']
 
 # %% ../../nbs/run/60_pipeline.ipynb #05ac051c
+import heapq
 import os
 import tomllib
+from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from ..config import project_root, settings
@@ -93,9 +96,13 @@ class Pipeline:
     settings: dict = field(default_factory=dict)  # Of the whole, from `pipeline.toml`
     each: dict[str, StepSettings] = field(default_factory=dict)  # Of single steps
 
+    @cached_property
+    def _producers(self) -> dict[str, Step]:
+        return {output: step for step in self.steps for output in step.saves}
+
     def producer(self, output: str) -> Step | None:
         "The step that saves an output."
-        return next((s for s in self.steps if output in s.saves), None)
+        return self._producers.get(output)
 
     def needs(self, step: Step) -> set[str]:
         "The steps from which a step loads."
@@ -143,16 +150,23 @@ def order_steps(
         for name in step.loads:
             if name not in makers:
                 raise NotebookError(f"{step.path.name} loads `{name}`, which no step saves", nearest(name, makers))
-    done, ordered = set(), []
-    while len(ordered) < len(steps):
-        ready = lambda s: all(makers[n].name in done or n in s.saves for n in s.loads)  # noqa: E731
-        free = [s for s in steps if s.name not in done and ready(s)]
-        if not free:
-            rest = [s for s in steps if s.name not in done]
-            circle = "; ".join(f"{s.path.name} loads {', '.join(s.loads)}" for s in rest)
-            raise NotebookError(f"these steps wait for each other: {circle}", "let one of them load something earlier")
-        ordered.append(free[0])
-        done.add(free[0].name)
+    needs = {i: {makers[n].path for n in s.loads if n not in s.saves} for i, s in enumerate(steps)}
+    leads = defaultdict(list)
+    for i, paths in needs.items():
+        for path in paths:
+            leads[path].append(i)
+    free, ordered = [i for i, paths in needs.items() if not paths], []
+    while free:
+        step = steps[heapq.heappop(free)]  # of those that could be next, the first by name
+        ordered.append(step)
+        for i in leads[step.path]:
+            needs[i].discard(step.path)
+            if not needs[i]:
+                heapq.heappush(free, i)
+    if len(ordered) < len(steps):
+        rest = [s for s in steps if s not in ordered]
+        circle = "; ".join(f"{s.path.name} loads {', '.join(s.loads)}" for s in rest)
+        raise NotebookError(f"these steps wait for each other: {circle}", "let one of them load something earlier")
     return tuple(ordered)
 
 # %% ../../nbs/run/60_pipeline.ipynb #06adcca3
@@ -256,7 +270,10 @@ def select(
             todo = {n for t in todo for n in edges[t]} - found
         return found
 
-    leads = {a: {b for b in names if a in needs[b]} for a in names}
+    leads = {name: set() for name in names}
+    for name, before in needs.items():
+        for other in before:
+            leads[other].add(name)
     chosen = set(names) & (closure(first, leads) if first else set(names))
     chosen &= closure(last, needs) if last else set(names)
     if not chosen:

@@ -18,7 +18,7 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import List, Unicode
 
 from .warm import MODULES, shared_zygote
-from .zygote import send
+from .spare import send
 
 # %% ../../nbs/run/47_provision.ipynb #4bc0118f
 class Forked:

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from ..config import Settings, settings, write_whole
@@ -120,8 +121,12 @@ class Tracker:
         run: Run,  # The run
     ):
         self.where, self.run, self.ledger = where, run, Ledger(run.folder / "tracked.json")
-        self.client = connect(where.root)
-        self.experiment_id = experiment_named(run.experiment)
+        self.client, self.places = connect(where.root), {}  # Addresses of artifacts, by MLflow's id of the run
+
+    @cached_property
+    def experiment_id(self) -> str:
+        "MLflow's id of the experiment; it is made when it is not there."
+        return experiment_named(self.run.experiment)
 
     def open(
         self,
@@ -149,6 +154,7 @@ class Tracker:
             self.ledger.note(record, "")
             made = self.client.create_run(self.experiment_id, _moment(started or self.run.started), tags, name)
             self.ledger.note(record, made.info.run_id)
+            self.places[made.info.run_id] = made.info.artifact_uri
             return made.info.run_id
 
     def log(
@@ -176,9 +182,13 @@ class Tracker:
         files: dict[str, str | bytes | Path],  # Content, or a file to copy, by its path in the run's artifacts
     ) -> None:
         "Write artifacts, all in one go."
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
         with tempfile.TemporaryDirectory() as folder, asking(self.where.tracking_uri):
             _stage(files, Path(folder))
-            self.client.log_artifacts(run, folder)
+            if run not in self.places:  # it was made by another process
+                self.places[run] = self.client.get_run(run).info.artifact_uri
+            get_artifact_repository(self.places[run], self.where.tracking_uri).log_artifacts(folder)
 
     def end(
         self,
@@ -236,7 +246,7 @@ def track_step(
         tracker.log(child, trial["params"], [(k, v, 0) for k, v in trial["metrics"].items()])
         tracker.end(child, "FINISHED", manifest.started, manifest.seconds)
     stem = Path(manifest.notebook).stem
-    forms = (folder / name for name in (f"{stem}.ipynb", f"{stem}.html", "kernel.log"))
+    forms = (folder / name for name in (f"{stem}.ipynb", "kernel.log"))
     files = {f"notebook/{path.name}": path for path in forms if path.exists() and path.stat().st_size}
     files |= {name: folder / "attachments" / name for name in manifest.attachments}
     small = [(o, tracker.where.home / o.file) for o in manifest.outputs if o.size <= SMALL]
@@ -302,7 +312,7 @@ def end_run(
     if run.lone:
         if not manifests:
             tracker.end(tracked, run.status, run.started, run.seconds)
-        return
+        return tracker.ledger.note("", done=True)
     metrics = [(f"{m.step}/{k}", v, 0) for m in manifests for k, v in m.metrics.items()]
     given = {}
     for manifest in manifests:
@@ -317,6 +327,7 @@ def end_run(
     tags |= {"mlops_nb.cached_steps": str(sum(bool(m.cached) for m in manifests))}
     tracker.log(tracked, parameters, [*metrics, ("seconds", run.seconds, 0)], tags)
     tracker.end(tracked, run.status, run.started, run.seconds)
+    tracker.ledger.note("", done=True)
 
 # %% ../../nbs/run/40_track.ipynb #d950aad0
 def _records_of(client, run: str) -> list:

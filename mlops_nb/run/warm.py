@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..config import write_whole
 from .fork import is_left_out, socket_folder, sweep
-from .zygote import receive, send
+from .spare import receive, send
 
 # %% ../../nbs/run/46_warm.ipynb #77d01720
 MODULES = (

@@ -12,6 +12,7 @@ import queue
 import signal
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,9 +32,14 @@ from .store import plain
 # %% ../../nbs/run/58_worker.ipynb #289fa343
 def _listen(requests: queue.Queue, current: dict) -> None:
     "Take requests until the runner is gone."
+    opening = {}
     for request in asked():
         if request["do"] == "run":
-            requests.put(request)
+            opening = {request["opening"]: Future()}
+            requests.put((request, *opening.values()))
+        elif request["do"] == "track":
+            if future := opening.pop(request["opening"], None):  # else it was for a step that has been stopped
+                future.set_result(request["tracked"])
         elif job := current.get("job"):
             job.stopped = request["reason"]
             os.kill(os.getpid(), signal.SIGINT)
@@ -42,7 +48,7 @@ def _listen(requests: queue.Queue, current: dict) -> None:
     os._exit(0)
 
 
-def _run_step(request: dict, current: dict, tell) -> None:
+def _run_step(request: dict, opening: Future, current: dict, tell) -> None:
     "Run one notebook; whatever happens, its manifest says so."
     import logging
 
@@ -54,7 +60,7 @@ def _run_step(request: dict, current: dict, tell) -> None:
     context, notebook = to_context(request["context"]), Path(request["notebook"])
     os.environ |= request.get("environment", {})
     job = current["job"] = Job(
-        context, request["tracking_uri"], request["experiment"], request["tracked"], notebook.parent,
+        context, request["tracking_uri"], request["experiment"], opening, notebook.parent,
         tell, request["hold_for"], output=context.folder / notebook.name, zygote=request["zygote"],
     )  # fmt: skip
     started = now()
@@ -88,9 +94,9 @@ def _serve() -> None:
     import papermill  # noqa: F401  now, while the runner prepares the step
 
     while True:
-        request, trouble = requests.get(), ""
+        (request, opening), trouble = requests.get(), ""
         try:
-            _run_step(request, current, tell)
+            _run_step(request, opening, current, tell)
         except Exception as error:  # not even the manifest could be written
             trouble = f"{type(error).__name__}: {error}"
         tell("over", trouble=trouble)
@@ -123,13 +129,16 @@ class Worker:
         context: Context,  # What the step shall know
         notebook: Path,  # The notebook
         given: dict,  # The parameters to inject, as plain values
-        **facts: object,  # tracking_uri, experiment, tracked, kernel, language, hold_for, zygote, environment
+        tracked: Future,  # Of the id of the step's run in MLflow, for which only the start of the kernel waits
+        **facts: object,  # tracking_uri, experiment, kernel, language, hold_for, zygote, environment
     ) -> None:
         "Begin a step; `over` is reported when its manifest is there."
         self.step, self.idle = context.step, False
         record = asdict(context) | {"inputs": {k: asdict(v) for k, v in context.inputs.items()}}
-        request = {"do": "run", "context": record, "notebook": str(notebook), "given": given} | facts
-        self.line.say(**json.loads(json.dumps(request, default=plain)))  # if it is dead, `died` is among the events
+        line, opening = self.line, f"{context.run}/{context.step}/{context.attempt}"
+        request = {"context": record, "notebook": str(notebook), "given": given, "opening": opening} | facts
+        self.line.say(do="run", **json.loads(json.dumps(request, default=plain)))  # a dead one reports `died`
+        tracked.add_done_callback(lambda done: line.say(do="track", opening=opening, tracked=done.result()))
 
     def stop(
         self,

@@ -17,7 +17,7 @@ POINTS = {
     "the environment": ("before 1 environment/requirements.txt", None),
     "the record": ("before 1 runs/*/run.json", None),
     "the record is there": ("after 1 runs/*/run.json", {}),
-    "a page from the cache": ("before 1 runs/*/draw/01_draw.html", {"draw": "KILLED"}),
+    "a notebook from the cache": ("before 1 runs/*/draw/01_draw.ipynb", {"draw": "KILLED"}),
     "a manifest from the cache": ("before 1 runs/*/draw/step.json", {"draw": "KILLED"}),
     "a step from the cache is there": ("after 1 runs/*/draw/step.json", {"draw": "FINISHED"}),
     "the newest output": ("before 1 newest/*/numbers.json", {"draw": "FINISHED"}),

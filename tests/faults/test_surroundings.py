@@ -188,13 +188,13 @@ def test_what_is_damaged_in_the_cache_is_said_and_made_anew(known, undisturbed):
     kept = {entry.manifest.step: entry for entry, _ in entries(cache)}
     cut(cache.path(kept["draw"].key))
     cut(known.home / kept["total"].manifest.outputs[0].file)
-    next(known.home / file.file for file in kept["report"].files if file.name == "03_report.html").unlink()
+    next(known.home / file.file for file in kept["report"].files if file.name == "03_report.ipynb").unlink()
     done = known.call("cache", "verify")
     assert (done.code, done.says("3 things are wrong; their steps will run again")) == (1, True), done
     done = known.call("run", "sums", "--why")
     assert done.says("draw runs: the cache entry is damaged"), done
     assert done.says("total runs: total is damaged in the cache"), done
-    assert done.says("report runs: 03_report.html is missing in the cache"), done
+    assert done.says("report runs: 03_report.ipynb is missing in the cache"), done
     known.expect_finished(done, undisturbed)
 
 

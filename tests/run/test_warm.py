@@ -14,13 +14,14 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from jupyter_client.provisioning import KernelProvisionerFactory
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbclient.util import run_sync
 
-from mlops_nb.run.kernel import Manager, private_transport
+from mlops_nb.run.kernel import WARM, Manager, private_transport
+from mlops_nb.run.spare import send
 from mlops_nb.run.warm import MODULES, Zygote, shared_zygote
-from mlops_nb.run.zygote import send
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 
@@ -333,6 +334,13 @@ def test_a_kernel_spec_that_names_it_is_enough(tmp_path, monkeypatch):
     done = NotebookClient(notebook("import sys\nprint('colorsys' in sys.modules)"), kernel_name="warm").execute()
     assert said(done.cells[0]) == "True\n"
     shared_zygote(("colorsys",)).close()
+
+
+def test_an_installation_that_does_not_know_the_provisioner_starts_kernels_cold_and_says_so(zygote, monkeypatch):
+    monkeypatch.delitem(KernelProvisionerFactory.instance().provisioners, WARM)
+    manager = Manager(zygote=zygote.path, kernel_name="python3")
+    assert "kernel_provisioner" not in manager.kernel_spec.metadata
+    assert manager.cold == "Jupyter does not know the provisioner mlops-nb-warm: install mlops_nb again"
 
 
 def test_hundreds_of_kernels_leave_nothing_behind(zygote):
