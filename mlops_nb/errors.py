@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MlopsError', 'ConfigError', 'NotebookError', 'ParameterError', 'DataError', 'ValidationError', 'StepError',
-           'KernelDied', 'GateError', 'RegistryError', 'TrackingError', 'nearest']
+           'KernelDied', 'GateError', 'RegistryError', 'ExecutorError', 'TrackingError', 'nearest']
 
 # %% ../nbs/00_errors.ipynb #3d77a2a3
 import difflib
@@ -64,6 +64,11 @@ class GateError(MlopsError):
 
 class RegistryError(MlopsError):
     "A registered model or version is missing, or does not fit."
+
+
+class ExecutorError(MlopsError):
+    "The cluster that runs the steps cannot be reached, or was lost."
+    exit_code = 3
 
 
 class TrackingError(MlopsError):

@@ -35,6 +35,8 @@ def _options(command):
         click.option("-p", "given", multiple=True, metavar="NAME=VALUE",
                      help="Set a parameter; step.name=value sets it for one step."),
         click.option("--jobs", type=click.IntRange(1), metavar="N", help="How many steps run at once."),
+        click.option("--executor", metavar="NAME[=ADDRESS]",
+                     help="Where steps run: local, dask, dask=tcp://host:8786."),
         click.option("--why", is_flag=True, help="Say of each step why it runs."),
         click.option("--no-cache", is_flag=True, help="Run every step, changed or not."),
         click.option("--force", multiple=True, metavar="STEP", help="Run this step, changed or not."),
@@ -55,9 +57,9 @@ def _stop_on_signals() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
-def _how(jobs, no_cache, force, minutes, timeout, cold, wait) -> dict:
+def _how(jobs, executor, no_cache, force, minutes, timeout, cold, wait) -> dict:
     return {"jobs": jobs, "cache": not no_cache, "force": force, "hold_for": 60 * (minutes or 0), "timeout": timeout,
-            "warm": False if cold else None, "wait": wait}  # fmt: skip
+            "warm": False if cold else None, "wait": wait, "executor": executor}  # fmt: skip
 
 
 def _finish(done, as_json: bool) -> None:

@@ -86,6 +86,8 @@ def show(run, as_json):
             screen.print("", f"[bold]{escape(m.step)}[/] failed in", sep="\n")
             screen.print(str(m.failure), markup=False)
     show_notes(screen, manifests)
+    if (where := found.runner.get("executor", {})).get("scheduler"):
+        screen.print(f"\non {where['workers']} Dask workers of {where['scheduler']}", markup=False)
     if tracked := found.tracked().get(""):
         screen.print(f"\nin MLflow: {tracked}")
     screen.print(f"notebooks and manifests: {os.path.relpath(found.folder)}", markup=False, soft_wrap=True)

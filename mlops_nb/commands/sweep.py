@@ -171,12 +171,13 @@ def show_sweep(
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="How many steps run at once.")
 @click.option("--from", "first", metavar="STEP", help="Begin with this step; inputs come from the last run.")
 @click.option("--to", "last", metavar="STEP", help="End with this step.")
+@click.option("--executor", metavar="NAME[=ADDRESS]", help="Where steps run, as in mlops-nb run.")
 @click.option("--cold", is_flag=True, help="Start every kernel anew, instead of forking it warm.")
 @click.option("--resume", "resumed", metavar="SWEEP", help="Go on with a sweep that was stopped, or shall have more.")
 @click.option("--dry-run", is_flag=True, help="Show the combinations, and what would run once; run nothing.")
 @click.option("--list", "listed", is_flag=True, help="List the sweeps of this project, newest first.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def sweep(pipeline, given, resumed, dry_run, listed, as_json, jobs, cold, **options):
+def sweep(pipeline, given, resumed, dry_run, listed, as_json, jobs, executor, cold, **options):
     """Run PIPELINE for many combinations of parameters, and compare them.
 
     \b
@@ -224,6 +225,7 @@ def sweep(pipeline, given, resumed, dry_run, listed, as_json, jobs, cold, **opti
     _stop_on_signals()
     mark_project(project.folder)
     how = {"jobs": jobs, "watch": SweepProgress(console(), as_json), "warm": False if cold else None}
+    how["executor"] = executor
     how |= {k: options[k] for k in ("trials", "metric", "stop_when") if options[k] is not None}
     how |= {"maximize": False} if options["minimize"] else {}
     more = {k: options[k] for k in ("search", "seed", "first", "last")}

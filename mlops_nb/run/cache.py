@@ -157,7 +157,7 @@ class Remote:
     ):
         import fsspec
 
-        self.home, self.trouble = home, ""
+        self.url, self.home, self.trouble = url, home, ""
         try:
             self.files, self.root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
@@ -201,6 +201,16 @@ class Remote:
         except Exception as error:
             return self._away(error)
         return True
+
+    def drop(
+        self,
+        file: str,  # Relative to the store
+    ) -> None:
+        "Remove a file from the shared store, if it can be."
+        try:
+            self.files.rm_file(self._at(file))
+        except Exception as error:
+            self._away(error)
 
 # %% ../../nbs/run/34_cache.ipynb #4c6dcd12
 def _paths(cache: StepCache) -> list[Path]:

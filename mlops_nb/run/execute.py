@@ -15,13 +15,14 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config import Lock, settings
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError, ExecutorError, nearest
 from .cells import read_notebook, source
 from .delivery import Courier
+from .executors import Executor, LocalExecutor, open_executor
 from .forecast import Task, make_task, open_cache, reasons
 from .manifest import Context, Failure, Manifest, now, pipeline_key, read_manifest, write_manifest
 from .parameters import to_plain
@@ -30,7 +31,7 @@ from .provenance import keep_provenance
 from .record import Run, end_record, mark, me, write_run
 from .shared import Shared, Slots
 from .store import Output, remember
-from .warm import Zygote, remember_modules, shared_zygote, wanted_modules
+from .warm import Zygote, remember_modules, wanted_modules
 from .worker import Worker
 
 # %% ../../nbs/run/70_execute.ipynb #83fbe655
@@ -49,6 +50,7 @@ class Options:
     resumed: Run | None = None  # The run to go on with
     warm: bool = True  # Whether kernels may be forked from a process that has imported their libraries
     shared: Shared | None = None  # What it has in common with the other runs of a sweep
+    executor: Executor = field(default_factory=LocalExecutor)  # Where its steps run
 
 
 class Runner:
@@ -71,7 +73,8 @@ class Runner:
         self.tasks: dict[str, Task] = {}  # Steps whose inputs are known
         self.running: dict[Worker, Task] = {}
         self.shared = options.shared
-        self.slots = self.shared.slots if self.shared else Slots(options.jobs, pipeline.settings.get("resources", {}))
+        limits = pipeline.settings.get("resources", {}) | options.executor.resources
+        self.slots = self.shared.slots if self.shared else Slots(options.jobs, limits)
         self.idle: list[Worker] = []
         self.events: queue.Queue = queue.Queue()
         self.courier: Courier | None = None  # Started with the first step that really runs
@@ -107,6 +110,8 @@ def _work(runner: Runner) -> str:
             runner.slots.give(task.planned.settings.resources)
         if runner.zygote:
             remember_modules(runner.where.home, runner.run.pipeline, runner.zygote)
+    if runner.failed and (trouble := runner.options.executor.trouble):
+        raise ExecutorError(trouble, f"when it is mended: mlops-nb resume {runner.run.id[:8]}")
     return "FAILED" if runner.failed else "FINISHED"
 
 # %% ../../nbs/run/70_execute.ipynb #3b25dd83
@@ -202,7 +207,8 @@ def _begin(runner: Runner, task: Task) -> None:
     step, notebook = planned.step, runner.notebook(task)
     folder = run.folder / step.name
     folder.mkdir(parents=True, exist_ok=True)
-    worker = runner.idle.pop() if runner.idle else Worker(runner.events, run.folder / "workers.log")
+    call = runner.options.executor.worker
+    worker = runner.idle.pop() if runner.idle else call(runner.events, run.folder / "workers.log")
     runner.running[worker] = task
     runner.tell("step", step=step.name, why=task.why, attempt=task.attempt)
     runner.courier = runner.courier or runner.new_courier()
@@ -214,7 +220,8 @@ def _begin(runner: Runner, task: Task) -> None:
     worker.run(
         context, step.path, {k: to_plain(v) for k, v in planned.given.items()}, opening,
         tracking_uri=runner.where.tracking_uri, experiment=run.experiment, kernel=step.kernel, language=step.language,
-        hold_for=runner.options.hold_for, zygote=_warm_up(runner),
+        hold_for=runner.options.hold_for, zygote=_warm_up(runner), resources=planned.settings.resources,
+        depends=planned.settings.depends,
     )  # fmt: skip
 
 
@@ -231,7 +238,7 @@ def _warm_up(runner: Runner) -> str:
         cells = [cell for planned in left for cell in read_notebook(planned.step.path)["cells"]]
         texts = [source(cell) for cell in cells if cell["cell_type"] == "code"]
         modules = wanted_modules(runner.where.home, runner.run.pipeline, texts)
-    runner.zygote = shared_zygote(modules)  # another one when what it has imported is out of date
+    runner.zygote = runner.options.executor.zygote(modules)  # another one when what it has imported is out of date
     if shared:
         shared.zygote = runner.zygote
     return runner.zygote.path
@@ -250,6 +257,9 @@ def _take(runner: Runner, seconds: float = 0.05) -> None:
         return
     if event == "hold" and task.lock:  # it has failed: nobody has to wait for it while somebody looks at it
         task.lock.release()
+    if event == "begun":  # its time begins to count
+        task.begun, worker.queued = time.monotonic(), False
+        return
     if event not in ("over", "died"):
         return runner.tell(event, step=task.planned.step.name, **message)
     del runner.running[worker]
@@ -262,7 +272,8 @@ def _take(runner: Runner, seconds: float = 0.05) -> None:
     if manifest is None:
         trouble = message.get("trouble") or "the process that ran the step was killed"
         status = "KILLED" if worker.stopping == "" else "FAILED"
-        error = ("TimeLimit", worker.stopping) if worker.stopping else ("WorkerDied", trouble)
+        error = ("TimeLimit", worker.stopping) if worker.stopping else (message.get("error", "WorkerDied"), trouble)
+        runner.failed = runner.failed or bool(runner.options.executor.trouble)
         return _end_badly(runner, task, status, Failure(*error))
     _settle(runner, task, manifest)
 
@@ -325,7 +336,7 @@ def _look_at_the_clock(runner: Runner) -> None:
             worker.stop(f"the run is over its time limit of {runner.options.timeout:g} s", GRACE)
     for worker, task in runner.running.items():
         limit = task.planned.settings.timeout
-        if limit and moment > task.begun + limit:
+        if limit and not worker.queued and moment > task.begun + limit:
             worker.stop(f"the step is over its time limit of {limit:g} s", GRACE)
         if worker.deadline < moment:
             worker.kill()
@@ -368,6 +379,7 @@ def run_pipeline(
     warm: bool | None = None,  # Whether kernels may be forked; None takes that of `pipeline.toml`, where it is true
     shared: Shared | None = None,  # What it has in common with the other runs of a sweep
     about: dict | None = None,  # What more its record shall say: its name, the sweep that it is part of
+    executor: str | Executor | None = None,  # Where steps run: a name, an address; None takes that of `pipeline.toml`
 ) -> Run:  # How it went; look at its `status`
     "Run a pipeline as a tracked run; raise what `make_plan` raises before anything starts."
     with _planning(shared):
@@ -376,33 +388,40 @@ def run_pipeline(
     for name in force:
         if name not in names:
             raise ConfigError(f"there is no step `{name}` to force", nearest(name, names))
-    jobs = jobs or pipeline.settings.get("jobs") or os.cpu_count() or 1
     timeout = pipeline.settings.get("timeout", 0.0) if timeout is None else timeout
     warm = pipeline.settings.get("warm", True) if warm is None else warm
-    options = Options(1 if hold_for else jobs, cache, frozenset(force), hold_for, timeout, resumed, warm, shared)
     given = {k: v for _, values in gather_given(pipeline, parameters, file)[1:] for k, v in values.items()}
     asked = {"parameters": {k: to_plain(v) for k, v in given.items()}, "first": first, "last": last} | (about or {})
     asked |= {"reproduces": reproduces} if reproduces else {}
     where, run = settings(pipeline.folder), uuid.uuid4().hex
     folder, tell = where.home / "runs" / run, watch or (lambda event, **facts: None)
+    executor, close = open_executor(executor or pipeline.settings.get("executor", "local"), where.home)
     lock = Lock(folder / "run.lock")
-    lock.acquire()
     try:
+        notes = executor.check(plan, open_cache(pipeline, where.home), hold_for)
+        jobs = jobs or pipeline.settings.get("jobs") or executor.jobs
+        options = Options(1 if hold_for else jobs, cache, frozenset(force), hold_for, timeout, resumed, warm, shared,
+                          executor)  # fmt: skip
+        lock.acquire()
         code = shared.hand_provenance(folder) if shared else keep_provenance(where.root, folder)
-        facts = {"asked": asked, "code": code, "resumed": resumed.id if resumed else "", "runner": me()}
+        facts = {"asked": asked, "code": code, "resumed": resumed.id if resumed else ""}
+        facts["runner"] = me() | {"executor": executor.about}
         key = pipeline_key(pipeline.folder)
         record = Run(run, key, pipeline.experiment, "RUNNING", now(), 0.0, names, folder, **facts)
         mark(record, True)
         write_run(record)
-        return _carry_out(Runner(pipeline, plan, record, options, tell), wait)
+        return _carry_out(Runner(pipeline, plan, record, options, tell), wait, notes)
     finally:
         lock.release()
+        close()
 
 
-def _carry_out(runner: Runner, wait: bool | None) -> Run:
+def _carry_out(runner: Runner, wait: bool | None, notes: list[str]) -> Run:
     "Work, and write down how it ended whatever happens."
     clock, status = time.monotonic(), "FAILED"
     runner.tell("run", run=runner.run)
+    for text in notes:
+        runner.tell("note", text=text)
     try:
         status = _work(runner)
     except KeyboardInterrupt:

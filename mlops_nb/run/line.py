@@ -110,6 +110,7 @@ class Line:
 
 # %% ../../nbs/run/41_line.ipynb #d9541efe
 _idle: dict[tuple[int, str], list[Line]] = {}  # Helpers without work, by the process that they belong to
+_calling = threading.Lock()  # Several runs may call from their threads
 
 
 def call(
@@ -118,11 +119,11 @@ def call(
     log: Path,  # Where its errors go
 ) -> Line:  # To a helper with nothing else to do
     "Find an idle helper, or start one."
-    idle, line = _idle.get((os.getpid(), work), []), None
-    with suppress(IndexError):  # of two threads that call at once, each gets another one
-        while line is None or line.process.poll() is not None:
-            line = idle.pop()
-    if line and line.process.poll() is None:
+    idle = _idle.get((os.getpid(), work), [])
+    with _calling:
+        alive = iter(lambda: idle.pop() if idle else None, None)
+        line = next((one for one in alive if one.process.poll() is None), None)
+    if line:
         line.hear = hear
     else:
         line = Line(work, hear)

@@ -38,7 +38,7 @@ class StepSettings:
 
 NUMBER = (int, float)
 KNOWN = {"experiment": str, "parameters": dict, "steps": dict, "resources": dict, "timeout": NUMBER, "jobs": int}
-KNOWN |= {"cache": str, "warm": bool}
+KNOWN |= {"cache": str, "warm": bool, "executor": str}
 KNOWN_STEP = {"cache": bool, "timeout": NUMBER, "retries": int, "backoff": NUMBER, "resources": dict, "depends": list}
 
 

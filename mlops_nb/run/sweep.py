@@ -7,7 +7,6 @@ __all__ = ['sweep', 'resume_sweep']
 
 # %% ../../nbs/run/71_sweep.ipynb #8ae251a5
 import hashlib
-import os
 import queue
 import shutil
 import threading
@@ -22,6 +21,7 @@ from .cells import read_notebook, source
 from .comparison import to_page
 from .delivery import Courier
 from .execute import run_pipeline
+from .executors import Executor, open_executor
 from .manifest import now, pipeline_key
 from .parameters import to_plain
 from .parent import reopen
@@ -37,9 +37,10 @@ from .sweeps import Member, Sweep, find_metric, is_met, metrics_of, read_rule
 class _Team:
     "What is known of a sweep while it goes on."
 
-    def __init__(self, sweep: Sweep, pipeline: Pipeline, space: Space, shared: Shared, tell: Callable, warm):
-        self.sweep, self.pipeline, self.space, self.shared = sweep, pipeline, space, shared
-        self.tell, self.warm = tell, warm
+    def __init__(self, sweep: Sweep, pipeline: Pipeline, space: Space, shared: Shared, executor: Executor):
+        self.sweep, self.pipeline, self.space, self.shared, self.executor = sweep, pipeline, space, shared, executor
+        self.tell: Callable = lambda event, **facts: None
+        self.warm: bool | None = None
         folder = sweep.record.folder
         self.search = open_search(sweep.search, space, sweep.trials, sweep.seed, sweep.maximize, folder)
         self.root, self.home = settings(pipeline.folder).root, folder.parents[1]
@@ -68,6 +69,7 @@ def _run_member(team: _Team, member: Member) -> None:
         run_pipeline(
             team.pipeline, team.space.fixed | member.parameters, sweep.first, sweep.last, watch, wait=False,
             warm=team.warm, resumed=team.earlier.get(member.number), shared=team.shared, about=about,
+            executor=team.executor,
         )  # fmt: skip
     except KeyboardInterrupt:
         trouble = "stopped by the user"
@@ -234,6 +236,7 @@ def sweep(
     last: str | None = None,  # End with this step
     watch: Callable[..., None] | None = None,  # Called as watch(event, **facts): sweep, member, step, cell, over, end
     warm: bool | None = None,  # Whether kernels may be forked; None takes that of `pipeline.toml`
+    executor: str | Executor | None = None,  # Where steps run: a name, an address; None takes that of `pipeline.toml`
 ) -> Sweep:  # How it went; look at its `record.status`
     "Run a pipeline for many combinations of parameters; raise for all that is wrong before anything starts."
     check_search(search, trials, metric)
@@ -249,25 +252,31 @@ def sweep(
     swept = {r.name: list(r.values) for r in space.ranges if not isinstance(given[r.name], str)}
     given = {k: swept.get(k, to_plain(v)) for k, v in given.items()}
     made = Sweep(record, given, names, search, trials, seed, metric, maximize, stop_when, first, last)
-    return _begin(made, pipeline, space, jobs, watch, warm)
+    return _begin(made, pipeline, space, jobs, watch, warm, executor)
 
 
-def _begin(made: Sweep, pipeline: Pipeline, space: Space, jobs: int | None, watch, warm: bool | None) -> Sweep:
+def _begin(made: Sweep, pipeline: Pipeline, space: Space, jobs: int | None, watch, warm, executor) -> Sweep:
     "Take a sweep in hand, new or old."
     folder = made.record.folder
     lock = Lock(folder / "run.lock")
     if not lock.acquire():
         raise ConfigError(f"sweep {made.id[:8]} is going on", f"end it first: mlops-nb cancel {made.id[:8]}")
     try:
-        jobs = jobs or pipeline.settings.get("jobs") or os.cpu_count() or 1
-        shared = Shared(made.id, folder, Slots(jobs, pipeline.settings.get("resources", {})))
+        executor, close = open_executor(executor or pipeline.settings.get("executor", "local"), folder.parents[1])
+    except BaseException:
+        lock.release()
+        raise
+    try:
+        jobs = jobs or pipeline.settings.get("jobs") or executor.jobs
+        shared = Shared(made.id, folder, Slots(jobs, pipeline.settings.get("resources", {}) | executor.resources))
         shutil.rmtree(folder / "code", ignore_errors=True)
         reopen(folder)
         code = shared.keep_provenance(settings(pipeline.folder).root)
         made.record = replace(made.record, status="RUNNING", note="", code=code, runner=me())
         mark(made.record, True)
         write_run(made.record)
-        team = _Team(made, pipeline, space, shared, watch or (lambda event, **facts: None), warm)
+        team = _Team(made, pipeline, space, shared, executor)
+        team.tell, team.warm = watch or team.tell, warm
         if made.code not in ("", _notebooks(pipeline)):
             team.note = "the notebooks have changed since the first members ran"
             team.tell("note", text=team.note)
@@ -275,6 +284,7 @@ def _begin(made: Sweep, pipeline: Pipeline, space: Space, jobs: int | None, watc
         made.save()
         return _carry_out(team)
     finally:
+        close()
         lock.release()
 
 
@@ -310,6 +320,7 @@ def resume_sweep(
     jobs: int | None = None,  # As `sweep` has it
     watch: Callable[..., None] | None = None,  # As well
     warm: bool | None = None,  # As well
+    executor: str | Executor | None = None,  # As well
     **changes: object,  # Of trials, metric, maximize, stop_when
 ) -> Sweep:  # The same sweep
     "Go on with a sweep where it was; raise `ConfigError` for one that goes on."
@@ -322,4 +333,4 @@ def resume_sweep(
         read_rule(changed.stop_when)
     space = read_space(pipeline, found.given, found.first, found.last, found.search == "grid")
     make_plan(pipeline, space.fixed | {r.name: r.at(0.0) for r in space.ranges}, found.first, found.last)
-    return _begin(changed, pipeline, space, jobs, watch, warm)
+    return _begin(changed, pipeline, space, jobs, watch, warm, executor)

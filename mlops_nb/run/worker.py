@@ -58,6 +58,7 @@ def _run_step(request: dict, opening: Future, current: dict, tell) -> None:
 
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns, less exactly, of what was checked before
     context, notebook = to_context(request["context"]), Path(request["notebook"])
+    os.environ |= request.get("environment", {})
     job = current["job"] = Job(
         context, request["tracking_uri"], request["experiment"], opening, notebook.parent,
         tell, request["hold_for"], output=context.folder / notebook.name, zygote=request["zygote"],
@@ -104,6 +105,8 @@ def _serve() -> None:
 class Worker:
     "The runner's end of the line to a process that runs steps."
 
+    queued = False  # Whether its step waits for a place elsewhere, and its time does not count yet
+
     def __init__(
         self,
         events: queue.Queue,  # Where its messages go
@@ -127,7 +130,7 @@ class Worker:
         notebook: Path,  # The notebook
         given: dict,  # The parameters to inject, as plain values
         tracked: Future,  # Of the id of the step's run in MLflow, for which only the start of the kernel waits
-        **facts: object,  # tracking_uri, experiment, kernel, language, hold_for, zygote
+        **facts: object,  # tracking_uri, experiment, kernel, language, hold_for, zygote, environment
     ) -> None:
         "Begin a step; `over` is reported when its manifest is there."
         self.step, self.idle = context.step, False
