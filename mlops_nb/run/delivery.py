@@ -183,13 +183,12 @@ def _serve() -> None:
             more, trouble = False, error.what if isinstance(error, MlopsError) else f"{type(error).__name__}: {error}"
         if more:
             (later if pages else now).append(partial(go_on, request, pages))
-        elif not pages:
-            answer(request, trouble=trouble)
-            later.extend([] if trouble else [partial(go_on, request, True)])
-        else:
+        elif pages or trouble:
             begun.pop(request["run"], None)
-        if pages and trouble:
-            print(f"a page of run {request['run']} is left for later: {trouble}", flush=True)
+        else:
+            later.append(partial(go_on, request, True))
+        if trouble or (not more and pages == request["pages"]):
+            answer(request, trouble=trouble)
 
     for request in asked(work_on):
         run, start = request["run"], request["start"]
@@ -262,14 +261,15 @@ class Courier:
 
     def send(self) -> None:
         "Have delivered what has ended by now, without waiting for it."
-        self._ask(do="deliver")
+        self._ask(do="deliver", pages=False)
 
     def finish(
         self,
         seconds: float = 60.0,  # How long to wait [s]; 0 leaves the courier to itself
-    ) -> str:  # What went wrong; empty when MLflow has what was logged, or will have it in a moment
+        pages: bool = True,  # Whether to wait for the pages of the notebooks, too
+    ) -> str:  # What went wrong; empty when MLflow has what was waited for, or will have it in a moment
         "Have everything delivered, and let the courier go."
-        patience, answer = (10 if self.trouble else seconds), self._ask(do="deliver")
+        patience, answer = (10 if self.trouble else seconds), self._ask(do="deliver", pages=pages)
         if not seconds:
             release(self.line)
             return ""

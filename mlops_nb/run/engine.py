@@ -331,7 +331,7 @@ class MlopsEngine(NBClientEngine):
         finally:
             end_record(run, time.monotonic() - clock)
             lock.release()
-            if trouble := courier.finish():
+            if trouble := courier.finish(pages=False):  # they come in a moment
                 logging.getLogger("mlops_nb").warning("MLflow does not have this run yet (%s); when it is back: "
                                                       "mlops-nb sync", trouble)  # fmt: skip
 
