@@ -161,13 +161,12 @@ def mlops_nb_wide() -> Callable[[str, str], None]:
 
 def mlops_nb_sweep() -> Callable[..., None]:
     "A sweep, two members at once, all in MLflow at the end."
-    from mlops_nb.run.sweep import sweep
-
     from mlops_nb.run.pipeline import read_pipeline
+    from mlops_nb.run.sweep import sweep
 
     def run(notebook: str, output: str, combinations: list[dict]) -> None:
         space = {name: list(dict.fromkeys(c[name] for c in combinations)) for name in combinations[0]}
-        done = sweep(read_pipeline(Path(notebook).parent), space, jobs=2, cache=False, wait=True)
+        done = sweep(read_pipeline(Path(notebook).parent), space, jobs=2, cache=False)
         if done.status != "FINISHED":
             raise RuntimeError(f"the sweep ended as {done.status}")
 

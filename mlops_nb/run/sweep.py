@@ -37,9 +37,9 @@ from .sweeps import Member, Sweep, find_metric, is_met, metrics_of, read_rule
 class _Team:
     "What is known of a sweep while it goes on."
 
-    def __init__(self, sweep: Sweep, pipeline: Pipeline, space: Space, shared: Shared, tell: Callable, warm):
+    def __init__(self, sweep: Sweep, pipeline: Pipeline, space: Space, shared: Shared, tell: Callable, how: dict):
         self.sweep, self.pipeline, self.space, self.shared = sweep, pipeline, space, shared
-        self.tell, self.warm = tell, warm
+        self.tell, self.how = tell, how
         folder = sweep.record.folder
         self.search = open_search(sweep.search, space, sweep.trials, sweep.seed, sweep.maximize, folder)
         self.root, self.home = settings(pipeline.folder).root, folder.parents[1]
@@ -67,7 +67,7 @@ def _run_member(team: _Team, member: Member) -> None:
     try:
         run_pipeline(
             team.pipeline, team.space.fixed | member.parameters, sweep.first, sweep.last, watch, wait=False,
-            warm=team.warm, resumed=team.earlier.get(member.number), shared=team.shared, about=about,
+            **team.how, resumed=team.earlier.get(member.number), shared=team.shared, about=about,
         )  # fmt: skip
     except KeyboardInterrupt:
         trouble = "stopped by the user"
@@ -234,7 +234,8 @@ def sweep(
     last: str | None = None,  # End with this step
     watch: Callable[..., None] | None = None,  # Called as watch(event, **facts): sweep, member, step, cell, over, end
     warm: bool | None = None,  # Whether kernels may be forked; None takes that of `pipeline.toml`
-) -> Sweep:  # How it went; look at its `record.status`
+    cache: bool = True,  # Whether results may come from the cache; without it, nothing runs once for all
+) -> Sweep:  # How it went; look at its `status`
     "Run a pipeline for many combinations of parameters; raise for all that is wrong before anything starts."
     check_search(search, trials, metric)
     space = read_space(pipeline, given, first, last, search == "grid")
@@ -249,10 +250,10 @@ def sweep(
     swept = {r.name: list(r.values) for r in space.ranges if not isinstance(given[r.name], str)}
     given = {k: swept.get(k, to_plain(v)) for k, v in given.items()}
     made = Sweep(record, given, names, search, trials, seed, metric, maximize, stop_when, first, last)
-    return _begin(made, pipeline, space, jobs, watch, warm)
+    return _begin(made, pipeline, space, jobs, watch, {"warm": warm, "cache": cache})
 
 
-def _begin(made: Sweep, pipeline: Pipeline, space: Space, jobs: int | None, watch, warm: bool | None) -> Sweep:
+def _begin(made: Sweep, pipeline: Pipeline, space: Space, jobs: int | None, watch, how: dict) -> Sweep:
     "Take a sweep in hand, new or old."
     folder = made.record.folder
     lock = Lock(folder / "run.lock")
@@ -267,7 +268,7 @@ def _begin(made: Sweep, pipeline: Pipeline, space: Space, jobs: int | None, watc
         made.record = replace(made.record, status="RUNNING", note="", code=code, runner=me())
         mark(made.record, True)
         write_run(made.record)
-        team = _Team(made, pipeline, space, shared, watch or (lambda event, **facts: None), warm)
+        team = _Team(made, pipeline, space, shared, watch or (lambda event, **facts: None), how)
         if made.code not in ("", _notebooks(pipeline)):
             team.note = "the notebooks have changed since the first members ran"
             team.tell("note", text=team.note)
@@ -322,4 +323,4 @@ def resume_sweep(
         read_rule(changed.stop_when)
     space = read_space(pipeline, found.given, found.first, found.last, found.search == "grid")
     make_plan(pipeline, space.fixed | {r.name: r.at(0.0) for r in space.ranges}, found.first, found.last)
-    return _begin(changed, pipeline, space, jobs, watch, warm)
+    return _begin(changed, pipeline, space, jobs, watch, {"warm": warm})
