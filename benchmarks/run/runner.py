@@ -166,9 +166,9 @@ def mlops_nb_sweep() -> Callable[..., None]:
 
     def run(notebook: str, output: str, combinations: list[dict]) -> None:
         space = {name: list(dict.fromkeys(c[name] for c in combinations)) for name in combinations[0]}
-        done = sweep(read_pipeline(Path(notebook).parent), space, jobs=2)
-        if done.record.status != "FINISHED":
-            raise RuntimeError(f"the sweep ended as {done.record.status}")
+        done = sweep(read_pipeline(Path(notebook).parent), space, jobs=2, cache=False)
+        if done.status != "FINISHED":
+            raise RuntimeError(f"the sweep ended as {done.status}")
 
     return run
 

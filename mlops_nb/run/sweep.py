@@ -37,10 +37,9 @@ from .sweeps import Member, Sweep, find_metric, is_met, metrics_of, read_rule
 class _Team:
     "What is known of a sweep while it goes on."
 
-    def __init__(self, sweep: Sweep, pipeline: Pipeline, space: Space, shared: Shared, executor: Executor):
-        self.sweep, self.pipeline, self.space, self.shared, self.executor = sweep, pipeline, space, shared, executor
-        self.tell: Callable = lambda event, **facts: None
-        self.warm: bool | None = None
+    def __init__(self, sweep: Sweep, pipeline: Pipeline, space: Space, shared: Shared, tell: Callable, how: dict):
+        self.sweep, self.pipeline, self.space, self.shared = sweep, pipeline, space, shared
+        self.tell, self.how = tell, how
         folder = sweep.record.folder
         self.search = open_search(sweep.search, space, sweep.trials, sweep.seed, sweep.maximize, folder)
         self.root, self.home = settings(pipeline.folder).root, folder.parents[1]
@@ -68,8 +67,7 @@ def _run_member(team: _Team, member: Member) -> None:
     try:
         run_pipeline(
             team.pipeline, team.space.fixed | member.parameters, sweep.first, sweep.last, watch, wait=False,
-            warm=team.warm, resumed=team.earlier.get(member.number), shared=team.shared, about=about,
-            executor=team.executor,
+            **team.how, resumed=team.earlier.get(member.number), shared=team.shared, about=about,
         )  # fmt: skip
     except KeyboardInterrupt:
         trouble = "stopped by the user"
@@ -236,8 +234,9 @@ def sweep(
     last: str | None = None,  # End with this step
     watch: Callable[..., None] | None = None,  # Called as watch(event, **facts): sweep, member, step, cell, over, end
     warm: bool | None = None,  # Whether kernels may be forked; None takes that of `pipeline.toml`
+    cache: bool = True,  # Whether results may come from the cache; without it, nothing runs once for all
     executor: str | Executor | None = None,  # Where steps run: a name, an address; None takes that of `pipeline.toml`
-) -> Sweep:  # How it went; look at its `record.status`
+) -> Sweep:  # How it went; look at its `status`
     "Run a pipeline for many combinations of parameters; raise for all that is wrong before anything starts."
     check_search(search, trials, metric)
     space = read_space(pipeline, given, first, last, search == "grid")
@@ -252,17 +251,18 @@ def sweep(
     swept = {r.name: list(r.values) for r in space.ranges if not isinstance(given[r.name], str)}
     given = {k: swept.get(k, to_plain(v)) for k, v in given.items()}
     made = Sweep(record, given, names, search, trials, seed, metric, maximize, stop_when, first, last)
-    return _begin(made, pipeline, space, jobs, watch, warm, executor)
+    return _begin(made, pipeline, space, jobs, watch, {"warm": warm, "cache": cache, "executor": executor})
 
 
-def _begin(made: Sweep, pipeline: Pipeline, space: Space, jobs: int | None, watch, warm, executor) -> Sweep:
+def _begin(made: Sweep, pipeline: Pipeline, space: Space, jobs: int | None, watch, how: dict) -> Sweep:
     "Take a sweep in hand, new or old."
     folder = made.record.folder
     lock = Lock(folder / "run.lock")
     if not lock.acquire():
         raise ConfigError(f"sweep {made.id[:8]} is going on", f"end it first: mlops-nb cancel {made.id[:8]}")
+    wanted = how.get("executor") or pipeline.settings.get("executor", "local")
     try:
-        executor, close = open_executor(executor or pipeline.settings.get("executor", "local"), folder.parents[1])
+        executor, close = open_executor(wanted, folder.parents[1])
     except BaseException:
         lock.release()
         raise
@@ -275,8 +275,7 @@ def _begin(made: Sweep, pipeline: Pipeline, space: Space, jobs: int | None, watc
         made.record = replace(made.record, status="RUNNING", note="", code=code, runner=me())
         mark(made.record, True)
         write_run(made.record)
-        team = _Team(made, pipeline, space, shared, executor)
-        team.tell, team.warm = watch or team.tell, warm
+        team = _Team(made, pipeline, space, shared, watch or (lambda event, **facts: None), how | {"executor": executor})
         if made.code not in ("", _notebooks(pipeline)):
             team.note = "the notebooks have changed since the first members ran"
             team.tell("note", text=team.note)
@@ -333,4 +332,4 @@ def resume_sweep(
         read_rule(changed.stop_when)
     space = read_space(pipeline, found.given, found.first, found.last, found.search == "grid")
     make_plan(pipeline, space.fixed | {r.name: r.at(0.0) for r in space.ranges}, found.first, found.last)
-    return _begin(changed, pipeline, space, jobs, watch, warm, executor)
+    return _begin(changed, pipeline, space, jobs, watch, {"warm": warm, "executor": executor})

@@ -70,6 +70,11 @@ class Sweep:
         "Its id, 32 hexadecimal characters."
         return self.record.id
 
+    @property
+    def status(self) -> str:
+        "RUNNING, FINISHED, FAILED or KILLED."
+        return self.record.status
+
     def save(self) -> None:
         "Write `sweep.json`."
         facts = asdict(self) | {"record": None, "id": self.id}
