@@ -9,8 +9,8 @@ from projects import HEART, VARIABLES, make_project
 
 LONGEST = (  # modules, the longest first
     "test_dask", "test_heart", "test_sweep", "test_runners", "test_surroundings", "test_warm", "test_drop_in",
-    "test_tutorials", "test_control", "test_cache", "test_reproduce", "test_cli", "test_kernels", "test_engine", "test_diff",
-    "test_registry",
+    "test_tutorials", "test_control", "test_cache", "test_reproduce", "test_cli", "test_kernels", "test_engine",
+    "test_diff", "test_registry",
 )  # fmt: skip
 
 
