@@ -49,8 +49,8 @@ def chained_cells(number: int) -> list[str]:
 TUNED_PARAMETERS = "depth: int = 3\nrate: float = 0.1"
 TUNED = [
     *TRAIN[:3],
-    "model = xgboost.XGBClassifier(max_depth=depth, learning_rate=rate, n_estimators=40, n_jobs=1, random_state=0)",
-    "model.fit(parts[0], parts[2])",
+    "model = xgboost.XGBClassifier(max_depth=depth, learning_rate=rate, n_estimators=40, n_jobs=1, random_state=0)\n"
+    "model = model.fit(parts[0], parts[2])",
     "score = model.score(parts[1], parts[3])\nprint(score)",
 ]
 

@@ -7,6 +7,7 @@ __all__ = ['READ_AT_IMPORT', 'NEEDED', 'read_at_import', 'refusal', 'Spare', 'Se
 
 # %% ../../nbs/run/44_zygote.ipynb #673dddf1
 import gc
+import itertools
 import json
 import os
 import random
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .fork import be_new, dress, end_process, import_ahead, lost_in_a_fork, open_streams
-from .spare import KERNEL, SPARE, be_spare, receive, run_kernel, send, start_kernel
+from .spare import KERNEL, SPARE, be_spare, note_modules, receive, run_kernel, send, start_kernel
 
 # %% ../../nbs/run/44_zygote.ipynb #e1149743
 READ_AT_IMPORT = (
@@ -70,9 +71,9 @@ class Spare:
 class Server:
     "What the zygote knows, and its one loop."
 
-    def __init__(self, listener: socket.socket, lifeline: socket.socket, orders: dict, born: dict, added: dict):
+    def __init__(self, listener: socket.socket, lifeline: socket.socket, orders: dict, born: dict, added: dict, own):
         self.folder, self.wanted, self.idle = Path(orders["folder"]), orders["spares"], orders["idle"]
-        self.born, self.added = born, added
+        self.born, self.added, self.own = born, added, own
         self.streams = (sys.stdout, sys.stderr)
         self.generators = [thing for thing in gc.get_objects() if isinstance(thing, random.Random)]
         self.kernels: dict[int, socket.socket] = {}  # The line to the client, by the kernel's process
@@ -136,8 +137,9 @@ def _say_ended(folder: Path, code: int) -> None:
 
 def _note_imports(file: Path, known: frozenset[str]) -> None:
     "Add what this process has imported beyond what the zygote had; a line at once, so that kernels can do it together."
+    newest = itertools.islice(reversed(sys.modules), max(len(sys.modules) - len(known), 0))
     with open(file, "a") as lines:
-        lines.write(" ".join(m for m in sys.modules if m not in known and not m.startswith("__")) + "\n")
+        lines.write(" ".join(m for m in newest if m not in known and not m.startswith("__")) + "\n")
 
 # %% ../../nbs/run/44_zygote.ipynb #47758358
 def _accept(server: Server, listener: socket.socket) -> None:
@@ -187,7 +189,7 @@ def _be_kernel(server: Server, request: dict, descriptors: list[int], line: sock
         os.close(descriptor)
     line.close()
     dress(server.added | request["env"] | {"JPY_PARENT_PID": str(os.getppid())}, request["cwd"])
-    return run_kernel(start_kernel(request["command"][3:], server.streams))
+    return run_kernel(start_kernel(request["command"][3:], server.streams, server.own))
 
 
 def _hang_up(server: Server, line: socket.socket) -> None:
@@ -216,7 +218,7 @@ def _make_spare(server: Server) -> None:
     def be() -> int:
         ours.close()
         dress(server.added | server.born | {"JPY_PARENT_PID": str(os.getppid())}, "/")
-        return be_spare(theirs, place, server.streams, server.added)
+        return be_spare(theirs, place, server.streams, server.own, server.added)
 
     server.spares.append(Spare(server.fork(be, theirs), ours, place))
     theirs.close()
@@ -319,7 +321,9 @@ def main() -> None:
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     before = dict(os.environ)
     gc.disable()
-    left = import_ahead([*KERNEL, *orders["modules"]])
+    left = import_ahead(list(KERNEL))
+    own = note_modules()
+    left |= import_ahead(orders["modules"])
     added = {k: v for k, v in os.environ.items() if before.get(k) != v}
     threads = lost_in_a_fork()
     status = {"left": {k: v for k, v in left.items() if k not in KERNEL}, "threads": threads, "files": project_files(),
@@ -332,4 +336,4 @@ def main() -> None:
         sys.exit(1)
     for line in (listener, lifeline):
         line.set_inheritable(False)
-    Server(listener, lifeline, orders, born, added).work()
+    Server(listener, lifeline, orders, born, added, own).work()
