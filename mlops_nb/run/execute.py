@@ -79,6 +79,7 @@ class Runner:
         self.events: queue.Queue = queue.Queue()
         self.courier: Courier | None = None  # Started with the first step that really runs
         self.zygote: Zygote | None = None  # From which kernels are forked
+        self.unsent = False  # Whether a step has ended of which the courier has not been told
         self.failed = False  # Nothing more is started
         self.deadline = time.monotonic() + options.timeout if options.timeout else float("inf")
 
@@ -246,6 +247,9 @@ def _warm_up(runner: Runner) -> str:
 # %% ../../nbs/run/70_execute.ipynb #4b8f9867
 def _take(runner: Runner, seconds: float = 0.05) -> None:
     "Take the messages that are there; wait a little for the first."
+    if runner.unsent and runner.courier:  # only now, so that the run of the next step is opened before
+        runner.courier.send()
+        runner.unsent = False
     try:
         worker, message = runner.events.get(timeout=seconds)
     except queue.Empty:
@@ -298,8 +302,7 @@ def _settle(runner: Runner, task: Task, manifest: Manifest) -> None:
         return runner.tell("retry", step=manifest.step, manifest=manifest, seconds=pause)
     runner.failed = True
     runner.tell("done", step=manifest.step, manifest=manifest)
-    if runner.courier:
-        runner.courier.send()
+    runner.unsent = True
 
 
 def _succeed(runner: Runner, manifest: Manifest) -> None:
@@ -311,8 +314,7 @@ def _succeed(runner: Runner, manifest: Manifest) -> None:
         if not runner.needs[name]:
             heapq.heappush(runner.ready, runner.order[name])
     runner.tell("done", step=manifest.step, manifest=manifest)
-    if runner.courier:
-        runner.courier.send()
+    runner.unsent = True
 
 
 def _end_badly(runner: Runner, task: Task, status: str, failure: Failure) -> None:

@@ -44,7 +44,8 @@ def note_modules() -> KernelModules:
 class _FewModules:
     "What stands for `sys` where a kernel would look at all modules; to look at thousands is to copy their memory."
 
-    modules: dict = {}
+    def __init__(self):
+        self.modules = {}
 
     def __getattr__(self, name: str) -> object:
         return getattr(sys, name)
