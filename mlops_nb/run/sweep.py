@@ -275,7 +275,8 @@ def _begin(made: Sweep, pipeline: Pipeline, space: Space, jobs: int | None, watc
         made.record = replace(made.record, status="RUNNING", note="", code=code, runner=me())
         mark(made.record, True)
         write_run(made.record)
-        team = _Team(made, pipeline, space, shared, watch or (lambda event, **facts: None), how | {"executor": executor})
+        tell = watch or (lambda event, **facts: None)
+        team = _Team(made, pipeline, space, shared, tell, how | {"executor": executor})
         if made.code not in ("", _notebooks(pipeline)):
             team.note = "the notebooks have changed since the first members ran"
             team.tell("note", text=team.note)
