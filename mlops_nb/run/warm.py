@@ -24,12 +24,13 @@ from .spare import receive, send
 # %% ../../nbs/run/46_warm.ipynb #77d01720
 MODULES = (
     "numpy", "numpy.random", "pandas", "pandas.io.formats.html", "pandas.io.formats.string", "pyarrow",
-    "pyarrow.dataset", "pyarrow.parquet", "scipy.sparse.linalg", "scipy.stats", "sklearn.compose", "sklearn.datasets", "sklearn.ensemble", "sklearn.impute", "sklearn.linear_model",
-    "sklearn.metrics", "sklearn.model_selection", "sklearn.pipeline", "sklearn.preprocessing", "xgboost",
-    "xgboost.sklearn", "matplotlib.backends.backend_agg", "matplotlib.colorbar", "matplotlib.figure",
-    "matplotlib.font_manager", "matplotlib.gridspec", "matplotlib.image", "matplotlib.mlab", "matplotlib.projections",
-    "matplotlib.style", "matplotlib.textpath", "matplotlib.widgets", "mlflow", "mlflow.sklearn", 
-    "mlflow.tracking.fluent", "mlflow.xgboost", "mlflow.store.artifact.local_artifact_repo", "mlflow.store.db.utils",
+    "pyarrow.dataset", "pyarrow.parquet", "scipy.sparse.linalg", "scipy.stats", "sklearn.compose", "sklearn.datasets",
+    "sklearn.ensemble", "sklearn.impute", "sklearn.linear_model", "sklearn.metrics", "sklearn.model_selection",
+    "sklearn.pipeline", "sklearn.preprocessing", "xgboost", "xgboost.sklearn", "matplotlib.backends.backend_agg",
+    "matplotlib.colorbar", "matplotlib.figure", "matplotlib.font_manager", "matplotlib.gridspec", "matplotlib.image",
+    "matplotlib.mlab", "matplotlib.projections", "matplotlib.style", "matplotlib.textpath", "matplotlib.widgets",
+    "mlflow", "mlflow.sklearn", "mlflow.tracking.fluent", "mlflow.xgboost",
+    "mlflow.store.artifact.local_artifact_repo", "mlflow.store.db.utils",
     "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store", "alembic.migration",
     "sqlalchemy.dialects.sqlite", "mlops_nb.step",
 )  # fmt: skip
