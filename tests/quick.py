@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from mlops_nb.run import execute
+from mlops_nb.run import runner
 
 NOWHERE = Future()
 NOWHERE.set_result("")
@@ -22,11 +22,11 @@ class NoCourier:
 def quickly() -> Iterator[None]:
     "Leave it out of all runs of this process until the block ends, and keep the signals as they were."
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    courier, execute.Courier = execute.Courier, NoCourier
+    courier, runner.Courier = runner.Courier, NoCourier
     try:
         yield
     finally:
-        execute.Courier = courier
+        runner.Courier = courier
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -35,5 +35,5 @@ def begin() -> None:
     "The command, in a process of its own, without a courier."
     from mlops_nb.cli import main
 
-    execute.Courier = NoCourier
+    runner.Courier = NoCourier
     main()

@@ -139,7 +139,7 @@ def mlops_nb_untracked() -> Callable[[str, str], None]:
     "The same without MLflow."
     from concurrent.futures import Future
 
-    from mlops_nb.run import execute
+    from mlops_nb.run import runner
 
     class Nobody:
         def __init__(self, *_):
@@ -150,7 +150,7 @@ def mlops_nb_untracked() -> Callable[[str, str], None]:
             nowhere.set_result("")
             return nowhere
 
-    execute.Courier = Nobody
+    runner.Courier = Nobody
     return mlops_nb_pipeline()
 
 

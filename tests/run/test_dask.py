@@ -20,8 +20,9 @@ from mlops_nb.config import settings
 from mlops_nb.data.versions import versions
 from mlops_nb.errors import ConfigError, ExecutorError
 from mlops_nb.run import dask_cluster, dask_executor
+from mlops_nb.run.control import resume
 from mlops_nb.run.delivery import deliver
-from mlops_nb.run.execute import resume, run_pipeline
+from mlops_nb.run.execute import run_pipeline
 from mlops_nb.run.executors import open_executor
 from mlops_nb.run.pipeline import read_pipeline
 from mlops_nb.run.record import list_runs
