@@ -1,4 +1,4 @@
-"""An environment of their own for those whom we measure ourselves against."""
+"""An environment for those whom we measure ourselves against, and for us: everybody as users install them."""
 
 import subprocess
 import sys
@@ -9,14 +9,15 @@ FOLDER = Path(__file__).parent / ".peers"
 
 
 def python(*packages: str) -> Path:
-    "The interpreter of an environment with the project's locked packages and these; made when it is not there."
+    "The interpreter of an environment with these, the project's locked packages, and the project as it is now."
     program, mark = FOLDER / "bin" / "python", FOLDER / "packages"
+    uv = [Path(sys.executable).parent / "uv", "pip", "install", "--quiet", "--python", program]
     wanted = "\n".join([*packages, (ROOT / "requirements.lock").read_text()])
     if not mark.exists() or mark.read_text() != wanted:
         print(f"Installing {', '.join(packages)} and the locked packages into {FOLDER.relative_to(ROOT)}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", FOLDER], check=True)
-        uv = [Path(sys.executable).parent / "uv", "pip", "install", "--quiet", "--python", program]
         subprocess.run([*uv, "--no-deps", "-r", ROOT / "requirements.lock"], check=True)
         subprocess.run([*uv, "--constraint", ROOT / "requirements.lock", *packages], check=True)
         mark.write_text(wanted)
+    subprocess.run([*uv, "--no-deps", "--reinstall-package", "mlops_nb", ROOT], check=True)
     return program

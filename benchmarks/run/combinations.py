@@ -1,10 +1,8 @@
 """A training notebook with 32 combinations of parameters, on two cores."""
 
 import itertools
-import sys
 from pathlib import Path
 
-from benchmarks import peers
 from benchmarks.report import Report
 from benchmarks.run.notebooks import TUNED, TUNED_PARAMETERS, write
 from benchmarks.run.single import compare
@@ -17,14 +15,7 @@ BARS = {"papermill_api": 9, "papermill_pool": 5, "limit": 1 / 1.25}
 def run(report: Report, folder: Path) -> None:
     "One round: papermill takes minutes."
     notebook = write(folder / "tuned" / "01_tuned.ipynb", TUNED, TUNED_PARAMETERS)
-    theirs = peers.python("ploomber-engine", "execnb")
-    programs = {
-        "papermill_api": theirs,
-        "papermill_pool": theirs,
-        "limit": sys.executable,
-        "mlops_nb_sweep": sys.executable,
-    }
-    ways = [Way(name, folder, program) for name, program in programs.items()]
+    ways = [Way(name, folder) for name in ("papermill_api", "papermill_pool", "limit", "mlops_nb_sweep")]
     few = [{"depth": 2, "rate": rate} for rate in (0.5, 0.6)]
     for way in ways:  # whatever is done once
         way.ask([notebook], combinations=few)

@@ -1,9 +1,7 @@
 """One notebook, and eight in a row, beside those who run notebooks otherwise."""
 
-import sys
 from pathlib import Path
 
-from benchmarks import peers
 from benchmarks.report import Report
 from benchmarks.run.notebooks import EMPTY, STEPS, TRAIN, chained_cells, step_cells, write
 from benchmarks.run.ways import Way, measure
@@ -18,12 +16,10 @@ BARS = {  # larger is better: how many times as fast as a peer, and how near to 
 
 def run(report: Report, folder: Path) -> None:
     "All ways take turns, each in a process of its own."
-    theirs = peers.python("ploomber-engine", "execnb")
     single = {case: write(folder / f"{case}.ipynb", cells) for case, cells in (("empty", EMPTY), ("train", TRAIN))}
     steps = [write(folder / f"{number}_step.ipynb", step_cells(number)) for number in range(STEPS)]
     chain = [write(folder / "chain" / f"{i}_part_{i}.ipynb", chained_cells(i)) for i in range(STEPS)]
-    programs = dict.fromkeys(PEERS, theirs) | dict.fromkeys(("limit", "mlops_nb", "mlops_nb_pipeline"), sys.executable)
-    ways = {name: Way(name, folder, program) for name, program in programs.items()}
+    ways = {name: Way(name, folder) for name in (*PEERS, "limit", "mlops_nb", "mlops_nb_pipeline")}
     singles = [way for name, way in ways.items() if name != "mlops_nb_pipeline"]
     cases = {case: {way: [path] for way in singles} for case, path in single.items()}
     cases["steps"] = {ways["papermill_api"]: steps, ways["limit"]: steps, ways["mlops_nb_pipeline"]: chain[:1]}

@@ -5,17 +5,26 @@ import os
 import statistics
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+
+from benchmarks import peers
+
+
+@cache
+def program() -> Path:
+    "The interpreter of all ways, in an environment where everybody is installed as for a user."
+    return peers.python("ploomber-engine", "execnb")
 
 
 class Way:
     "A process that runs notebooks in one way."
 
-    def __init__(self, name: str, folder: Path, program: Path | str = sys.executable, **environment: str):
+    def __init__(self, name: str, folder: Path, **environment: str):
         self.name = name
         env = os.environ | {"PYTHONWARNINGS": "ignore", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         self.process = subprocess.Popen(
-            [program, Path(__file__).with_name("runner.py"), name], cwd=folder, env=env | environment, text=True,
+            [program(), Path(__file__).with_name("runner.py"), name], cwd=folder, env=env | environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(folder / f"{name}.log", "w"),  # noqa: SIM115
         )  # fmt: skip
         self.log = folder / f"{name}.log"
