@@ -114,6 +114,8 @@ def _load(folder: Path) -> Run:
 
 def _named(home: Path, run: str) -> list[Path]:
     "The folders of the runs that a name may mean."
+    if found := [home / kind / run for kind in KINDS if run and (home / kind / run / "run.json").exists()]:
+        return found
     found = sorted(p.parent for kind in KINDS for p in (home / kind).glob(f"{escape(run)}*/run.json")) if run else []
     if not found and len(run) >= 8:
         notes = (home / "runs").glob("*/tracked.json")

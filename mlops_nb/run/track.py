@@ -72,7 +72,7 @@ class Ledger:
     ):
         self.path = path
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": {}, "done": []}
-        self.runs, self.done = known["runs"], known["done"]
+        self.runs, self.done = known["runs"], set(known["done"])
 
     def note(
         self,
@@ -84,7 +84,7 @@ class Ledger:
         if run is not None:
             self.runs[record] = run
         if done:
-            self.done.append(record)
+            self.done.add(record)
         write_whole(self.path, to_json({"runs": self.runs, "done": self.done}))
 
 # %% ../../nbs/run/40_track.ipynb #4fa8b089
