@@ -34,6 +34,7 @@ class Delivery:
         start: str | Path = ".",  # A folder of the project
     ):
         self.run, self.start, self.where, self._tracker = run, start, settings(start), None
+        self.folder = read_run(run, start).folder
 
     def tracker(self):  # A `track.Tracker`
         "Where to write, with the run and what MLflow has of it as they are on the disk now."
@@ -41,7 +42,7 @@ class Delivery:
 
         record = read_run(self.run, self.start)
         if self._tracker:
-            self._tracker.run, self._tracker.ledger = record, Ledger(record.folder / "tracked.json")
+            self._tracker.run, self._tracker.ledger = record, Ledger(self.folder / "tracked.json")
         self._tracker = self._tracker or Tracker(self.where, record)
         return self._tracker
 
@@ -50,16 +51,15 @@ class Delivery:
         pages: bool = True,  # Whether pages are wanted, too
     ) -> bool:  # Whether there is more
         "Copy one thing that MLflow does not have yet; raise as `deliver` does."
-        lock = Lock(read_run(self.run, self.start).folder / "delivery.lock")
+        lock = Lock(self.folder / "delivery.lock")
         if not lock.acquire(seconds=120):
             said = f"another process has been delivering run {self.run[:8]} for two minutes"
             raise TrackingError(said, "try again later")
         try:
             tracker = self.tracker()
             left = (copy for is_page, copy in _left(tracker) if pages or not is_page)
-            for copy in left:
+            if copy := next(left, None):
                 copy()
-                break
             more = next(left, None) is not None
             if not more and tracker.run.status != "RUNNING" and next(_left(tracker), None) is None:
                 mark(tracker.run, False)
@@ -165,6 +165,10 @@ def _serve() -> None:
             work.popleft()()
         return bool(now or later)
 
+    def in_words(error: Exception) -> str:
+        "What to tell of an error: a fault of ours or of MLflow's must not look like silence."
+        return error.what if isinstance(error, MlopsError) else f"{type(error).__name__}: {error}"
+
     def answer(request: dict, opened: str = "", trouble: str = "") -> None:
         with suppress(BrokenPipeError):  # the runner was killed: this is about to end, too
             print(json.dumps({"number": request["number"], "opened": opened, "trouble": trouble}), file=answers)
@@ -179,8 +183,8 @@ def _serve() -> None:
         trouble = ""
         try:
             more = delivery(request).go_on(pages)
-        except Exception as error:  # a fault of ours or of MLflow's must not look like silence; it stays in the outbox
-            more, trouble = False, error.what if isinstance(error, MlopsError) else f"{type(error).__name__}: {error}"
+        except Exception as error:  # the run stays in the outbox
+            more, trouble = False, in_words(error)
         if more:
             (later if pages else now).append(partial(go_on, request, pages))
         elif pages or trouble:
@@ -200,7 +204,7 @@ def _serve() -> None:
         try:
             opened = open_step(delivery(request).tracker(), request["record"], request["notebook"])
         except Exception as error:
-            trouble = error.what if isinstance(error, MlopsError) else f"{type(error).__name__}: {error}"
+            trouble = in_words(error)
         answer(request, opened, trouble)
         if opened and not page_maker.cache_info().currsize:
             later.append(page_maker)  # while the step runs

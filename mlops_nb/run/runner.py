@@ -61,8 +61,10 @@ class Runner:
         for name, before in self.needs.items():
             for other in before:
                 self.leads[other].append(name)
-        self.ready = [self.order[name] for name, before in self.needs.items() if not before]  # A heap
-        self.names = list(self.order)
+        self.ready: list[tuple[int, str]] = []  # A heap of the steps that wait for no other one, by their place
+        for name, before in self.needs.items():
+            if not before:
+                self.let_start(name)
         self.where = settings(pipeline.folder)
         self.cache = open_cache(pipeline, self.where.home)
         self.made: dict[str, Output] = {}  # What steps have saved, by name
@@ -78,6 +80,10 @@ class Runner:
         self.unsent = False  # Whether a step has ended of which the courier has not been told
         self.failed = False  # Nothing more is started
         self.deadline = time.monotonic() + options.timeout if options.timeout else float("inf")
+
+    def let_start(self, name: str) -> None:
+        "Let a step start as soon as there is room."
+        heapq.heappush(self.ready, (self.order[name], name))
 
     def notebook(self, task: Task) -> str:
         "A step's notebook, relative to the project."
@@ -118,11 +124,11 @@ def _start_what_can(runner: Runner) -> None:
     "Go through the steps that wait for no other one, in the order of the plan."
     later = []
     while runner.ready and not runner.failed and len(runner.running) < runner.options.jobs:
-        place = heapq.heappop(runner.ready)
-        if not _start(runner, runner.waiting[runner.names[place]]):
-            later.append(place)
-    for place in later:
-        heapq.heappush(runner.ready, place)
+        _, name = heapq.heappop(runner.ready)
+        if not _start(runner, runner.waiting[name]):
+            later.append(name)
+    for name in later:
+        runner.let_start(name)
 
 
 def _start(runner: Runner, planned: Planned) -> bool:
@@ -137,6 +143,7 @@ def _start(runner: Runner, planned: Planned) -> bool:
 
 
 def _try(runner: Runner, planned: Planned) -> bool:
+    "The same, with a place that is taken."
     name = planned.step.name
     task = runner.tasks.get(name) or _make_task(runner, planned)
     if task is None:
@@ -291,7 +298,7 @@ def _settle(runner: Runner, task: Task, manifest: Manifest) -> None:
         pause = task.planned.settings.backoff * 2 ** (task.attempt - 1)
         task.attempt, task.not_before = task.attempt + 1, time.monotonic() + pause
         runner.waiting[manifest.step] = task.planned
-        heapq.heappush(runner.ready, runner.order[manifest.step])
+        runner.let_start(manifest.step)
         return runner.tell("retry", step=manifest.step, manifest=manifest, seconds=pause)
     runner.failed = True
     runner.tell("done", step=manifest.step, manifest=manifest)
@@ -305,7 +312,7 @@ def _succeed(runner: Runner, manifest: Manifest) -> None:
     for name in runner.leads[manifest.step]:
         runner.needs[name].discard(manifest.step)
         if not runner.needs[name]:
-            heapq.heappush(runner.ready, runner.order[name])
+            runner.let_start(name)
     runner.tell("done", step=manifest.step, manifest=manifest)
     runner.unsent = True
 
