@@ -49,15 +49,17 @@ class Report:
         print(f"RATIO {name} {value:.2f} {bar:.2f}", flush=True)
 
     def save(self) -> Path:
-        "Keep the results for the site, with the machine and the date; cases that were not measured stay as they were."
-        path = FOLDER / f"{self.name}.json"
-        known = json.loads(path.read_text()) if path.exists() else {"tables": {}, "ratios": []}
-        fresh = asdict(self) | {"machine": machine(), "date": datetime.now(UTC).date().isoformat()}
+        "Keep the results for the site; cases that were measured on the same machine and day stay beside them."
+        path, fresh = FOLDER / f"{self.name}.json", asdict(self)
+        here = {"machine": machine(), "date": datetime.now(UTC).date().isoformat()}
+        known = json.loads(path.read_text()) if path.exists() else {}
+        if {name: known.get(name) for name in here} != here:
+            known = {"tables": {}, "ratios": []}
         fresh["tables"] = known["tables"] | self.tables
         measured = {ratio["name"] for ratio in self.ratios}
         fresh["ratios"] = [r for r in known["ratios"] if r["name"] not in measured] + self.ratios
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(fresh, indent=1) + "\n")
+        path.write_text(json.dumps(fresh | here, indent=1) + "\n")
         return path
 
 
