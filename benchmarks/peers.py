@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent / ".peers"
 def python(*packages: str) -> Path:
     "The interpreter of an environment with these, the project's locked packages, and the project as it is now."
     program, mark = FOLDER / "bin" / "python", FOLDER / "packages"
-    uv = [Path(sys.executable).parent / "uv", "pip", "install", "--quiet", "--python", program]
+    uv = [Path(sys.executable).parent / "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", program]
     wanted = "\n".join([*packages, (ROOT / "requirements.lock").read_text()])
     if not mark.exists() or mark.read_text() != wanted:
         print(f"Installing {', '.join(packages)} and the locked packages into {FOLDER.relative_to(ROOT)}", flush=True)

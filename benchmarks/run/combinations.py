@@ -4,7 +4,7 @@ import itertools
 from pathlib import Path
 
 from benchmarks.report import Report
-from benchmarks.run.notebooks import TUNED, TUNED_PARAMETERS, write
+from benchmarks.run.notebooks import TRAIN, TRAIN_PARAMETERS, write
 from benchmarks.run.single import compare
 from benchmarks.run.ways import Way, measure
 
@@ -14,7 +14,7 @@ BARS = {"papermill_api": 9, "papermill_pool": 5, "limit": 1 / 1.25}
 
 def run(report: Report, folder: Path) -> None:
     "One round: papermill takes minutes."
-    notebook = write(folder / "tuned" / "01_tuned.ipynb", TUNED, TUNED_PARAMETERS)
+    notebook = write(folder / "tuned" / "01_tuned.ipynb", TRAIN, TRAIN_PARAMETERS)
     ways = [Way(name, folder) for name in ("papermill_api", "papermill_pool", "limit", "mlops_nb_sweep")]
     few = [{"depth": 2, "rate": rate} for rate in (0.5, 0.6)]
     for way in ways:  # whatever is done once

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 
 from benchmarks.report import Report
-from benchmarks.run.notebooks import FIGURE, TRAIN, step_cells, write
+from benchmarks.run.notebooks import FIGURE, TRAIN, TRAIN_PARAMETERS, step_cells, write
 from benchmarks.run.ways import Way
 
 ROUNDS = 50
@@ -21,7 +21,7 @@ def outputs(path: Path) -> list:
 def run(report: Report, folder: Path) -> None:
     "The first cold run of each notebook is what all others are held against."
     cases = {"train": TRAIN, "figure": FIGURE, "step": step_cells(0)}
-    notebooks = [write(folder / f"{name}.ipynb", cells) for name, cells in cases.items()]
+    notebooks = [write(folder / f"{name}.ipynb", cells, TRAIN_PARAMETERS) for name, cells in cases.items()]
     ways, first, rows = [Way("mlops_nb_cold", folder), Way("mlops_nb", folder)], {}, []
     same = {(way.name, path.stem): 0 for path in notebooks for way in ways}
     for _ in range(ROUNDS):

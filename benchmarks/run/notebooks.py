@@ -5,13 +5,17 @@ from pathlib import Path
 import nbformat
 
 EMPTY = ["x = 1"]
+TRAIN_PARAMETERS = "depth: int = 6\nrate: float = 0.3"
 TRAIN = [
     "import mlflow\nimport pandas as pd\nimport xgboost\n"
-    "from sklearn.datasets import make_classification\nfrom sklearn.model_selection import train_test_split",
-    "X, y = make_classification(2000, 20, random_state=0)\ndf = pd.DataFrame(X)\ndf.describe()",
-    "parts = train_test_split(df, y, random_state=0)",
-    "model = xgboost.XGBClassifier(n_estimators=40, n_jobs=1, random_state=0).fit(parts[0], parts[2])",
-    "model.score(parts[1], parts[3])",
+    "from sklearn.datasets import make_classification\n"
+    "from sklearn.model_selection import cross_val_score, train_test_split",
+    "X, y = make_classification(2000, 20, random_state=0)\ndf = pd.DataFrame(X).add_prefix('x')\ndf.describe()",
+    "X_train, X_test, y_train, y_test = train_test_split(df, y, random_state=0)",
+    "model = xgboost.XGBClassifier(max_depth=depth, learning_rate=rate, n_estimators=40, n_jobs=1, random_state=0)\n"
+    "print(cross_val_score(model, X_train, y_train, cv=5))",
+    "model.fit(X_train, y_train)\nscore = model.score(X_test, y_test)\nprint(score)",
+    "mlflow.models.infer_signature(X_test, model.predict(X_test))",
 ]
 FIGURE = [
     "import matplotlib.pyplot as plt\nfrom sklearn.datasets import load_breast_cancer\n"
@@ -22,37 +26,28 @@ FIGURE = [
     "plt.bar(range(5), forest.feature_importances_[:5]);",
 ]
 STEPS = 8
+PREPARE = (  # what a short step does: it reads what the one before it wrote, works on it, and hands it on
+    "import numpy as np\nimport pandas as pd\nfrom sklearn.impute import SimpleImputer\n"
+    "from sklearn.pipeline import make_pipeline\nfrom sklearn.preprocessing import StandardScaler",
+    "rng = np.random.default_rng(0)\ndf = pd.DataFrame(rng.normal(size=(20_000, 10))).add_prefix('x')\n"
+    "df = df.mask(rng.random(df.shape) < 0.02).assign(group=rng.integers(0, 50, len(df)))",
+    "columns = list(df.columns[:10])\ndf.describe()",
+    "df[columns] = make_pipeline(SimpleImputer(), StandardScaler()).fit_transform(df[columns])",
+    "df.groupby('group')[columns].agg(['mean', 'std']).round(6).head()",
+)
 
 
-def step_cells(number: int) -> list[str]:
-    "A short step: it reads what the one before it wrote, sums up, and writes."
-    before = f"df = pd.read_csv('part_{number - 1}.csv')" if number else "df = pd.DataFrame({'a': range(500)})"
-    return [
-        "import pandas as pd\nfrom sklearn.preprocessing import StandardScaler",
-        before,
-        "df['a'] = StandardScaler().fit_transform(df[['a']])",
-        f"df.to_csv('part_{number}.csv', index=False)\nlen(df)",
-    ]
+def step_cells(number: int, read: str = "pd.read_parquet('part_{}.parquet')",
+               write: str = "df.to_parquet('part_{}.parquet')") -> list[str]:  # fmt: skip
+    "A step that exchanges files."
+    imports, begin, *work = PREPARE
+    return [imports, f"df = {read.format(number - 1)}" if number else begin, *work, write.format(number)]
 
 
 def chained_cells(number: int) -> list[str]:
     "The same step as one of a pipeline."
-    before = f"step.load('part_{number - 1}')" if number else "pd.DataFrame({'a': range(500)})"
-    return [
-        "import pandas as pd\nfrom sklearn.preprocessing import StandardScaler\n\nfrom mlops_nb import step",
-        f"df = {before}",
-        "df['a'] = StandardScaler().fit_transform(df[['a']])",
-        f"step.save('part_{number}', df)\nlen(df)",
-    ]
-
-
-TUNED_PARAMETERS = "depth: int = 3\nrate: float = 0.1"
-TUNED = [
-    *TRAIN[:3],
-    "model = xgboost.XGBClassifier(max_depth=depth, learning_rate=rate, n_estimators=40, n_jobs=1, random_state=0)\n"
-    "model = model.fit(parts[0], parts[2])",
-    "score = model.score(parts[1], parts[3])\nprint(score)",
-]
+    imports, *work = step_cells(number, "step.load('part_{}')", "step.save('part_{}', df)")
+    return [f"{imports}\n\nfrom mlops_nb import step", *work]
 
 
 def write(path: Path, cells: list[str], parameters: str = "number: int = 0") -> Path:

@@ -5,13 +5,14 @@ one after the other, and answers with the seconds that it took. It imports nothi
 is what is measured.
 """
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
@@ -80,17 +81,16 @@ def execnb() -> Callable[[str, str], None]:
 
 
 def limit() -> Callable[[str, str], None]:
-    "The cells alone, in a process forked from one that has imported what they import: no Jupyter, nothing written."
-    import mlflow  # noqa: F401
+    "The cells alone, in a process forked from one that has imported all that they import: no Jupyter, nothing written."
     import nbformat
-    import pandas  # noqa: F401
-    import sklearn.datasets
-    import sklearn.model_selection
-    import sklearn.preprocessing  # noqa: F401
-    import xgboost  # noqa: F401
+
+    seen = set()
 
     def run(notebook: str, output: str, combinations: list[dict] = ({},)) -> None:
         parameters, *cells = [cell.source for cell in nbformat.read(notebook, 4).cells]
+        if notebook not in seen:
+            seen.add(notebook)
+            _import_what_is_imported([parameters, *cells])
         for values in combinations:
             if child := os.fork():
                 if os.waitpid(child, 0)[1]:
@@ -99,6 +99,21 @@ def limit() -> Callable[[str, str], None]:
             os._exit(_run_cells([parameters, *(f"{name} = {value!r}" for name, value in values.items()), *cells]))
 
     return run
+
+
+def _import_what_is_imported(cells: list[str]) -> None:
+    "Run cells in a fork, and import here whatever they have imported by their end."
+    end, start = os.pipe()
+    if os.fork() == 0:
+        _run_cells(cells)
+        os.write(start, " ".join(sys.modules).encode())
+        os._exit(0)
+    os.close(start)
+    with open(end) as names:
+        for name in names.read().split():
+            with suppress(ImportError):
+                importlib.import_module(name)
+    os.wait()
 
 
 def _run_cells(cells: list[str]) -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.report import Report
-from benchmarks.run.notebooks import EMPTY, STEPS, TRAIN, chained_cells, step_cells, write
+from benchmarks.run.notebooks import EMPTY, STEPS, TRAIN, TRAIN_PARAMETERS, chained_cells, step_cells, write
 from benchmarks.run.ways import Way, measure
 
 PEERS = ("papermill_api", "papermill_cli", "nbconvert_cli", "nbclient", "ploomber_engine", "execnb")
@@ -16,7 +16,8 @@ BARS = {  # larger is better: how many times as fast as a peer, and how near to 
 
 def run(report: Report, folder: Path) -> None:
     "All ways take turns, each in a process of its own."
-    single = {case: write(folder / f"{case}.ipynb", cells) for case, cells in (("empty", EMPTY), ("train", TRAIN))}
+    train = write(folder / "train.ipynb", TRAIN, TRAIN_PARAMETERS)
+    single = {"empty": write(folder / "empty.ipynb", EMPTY), "train": train}
     steps = [write(folder / f"{number}_step.ipynb", step_cells(number)) for number in range(STEPS)]
     chain = [write(folder / "chain" / f"{i}_part_{i}.ipynb", chained_cells(i)) for i in range(STEPS)]
     ways = {name: Way(name, folder) for name in (*PEERS, "limit", "mlops_nb", "mlops_nb_pipeline")}

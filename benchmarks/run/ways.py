@@ -23,6 +23,7 @@ class Way:
     def __init__(self, name: str, folder: Path, **environment: str):
         self.name = name
         env = os.environ | {"PYTHONWARNINGS": "ignore", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # whoever compiles anew in each process is slow for no reason
         self.process = subprocess.Popen(
             [program(), Path(__file__).with_name("runner.py"), name], cwd=folder, env=env | environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(folder / f"{name}.log", "w"),  # noqa: SIM115

@@ -39,6 +39,7 @@ class Execution(NotebookExecutionManager):
 
     watch: Callable | None = None  # Called as watch("cell", cell=3, of=9) when a cell starts
     mask: Callable | None = None  # Called with the notebook before it is saved
+    peak_memory = 0  # Of the kernel [bytes]
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -133,22 +134,29 @@ class Job:
     secrets: set = field(default_factory=set)  # The values to mask
     output: Path | None = None  # Where the notebook is kept while it runs; None is where papermill was told to
     zygote: str = ""  # The socket of the process that forks the kernel; empty starts it cold
-    tracked: str = ""  # Its run in MLflow; empty when MLflow is away, and before the kernel starts
+    tracked: str = ""  # Its run in MLflow; empty when MLflow is away, and as long as nobody knows
+
+    def __post_init__(self):
+        if self.opening:
+            self.opening.add_done_callback(lambda opened: setattr(self, "tracked", opened.result()))
 
     def environment(self) -> dict[str, str]:
-        "The kernel's environment: MLflow's own calls in a cell land in the step's run."
+        "What the kernel is started with."
         from mlops_nb.model.store import QUIET
         from mlops_nb.run.manifest import VARIABLE, write_context
 
-        with suppress(TimeoutError):
-            self.tracked = self.opening.result(40) if self.opening else ""
-        tracked = {"MLFLOW_RUN_ID": self.tracked} if self.tracked else {}
-        return QUIET | os.environ | tracked | {
+        return QUIET | os.environ | {
             VARIABLE: str(write_context(self.context)),
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "MLFLOW_EXPERIMENT_NAME": self.experiment,
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a warning of the debugger's, in every notebook's output
         }
+
+    def own_run(self) -> dict[str, str]:
+        "What the first cell has to find in its environment, too: MLflow's own calls in a cell land in the step's run."
+        with suppress(TimeoutError):
+            self.tracked = self.opening.result(40) if self.opening else self.tracked
+        return {"MLFLOW_RUN_ID": self.tracked} if self.tracked else {}
 
     def mask(self, nb) -> None:
         "Mask every secret that the step has asked for."
@@ -159,6 +167,13 @@ class Job:
         asked |= {e["reference"] for e in read_journal(self.context.folder) if e["event"] == "secret"}
         self.secrets |= {resolve(reference).get_secret_value() for reference in asked}
         mask_notebook(nb, self.secrets)
+
+    def mask_log(self, log: Path) -> None:
+        "Mask every secret that the step has asked for in what its kernel has written."
+        from mlops_nb.run.secrets import mask
+
+        if self.secrets and log.exists():
+            write_whole(log, mask(log.read_text(encoding="utf-8", errors="replace"), self.secrets))
 
 # %% ../../nbs/run/50_engine.ipynb #2a0b155c
 def begin_lone_run(
@@ -264,10 +279,7 @@ def finish_step(
     if failure:
         failure = replace(failure, message=mask(failure.message, job.secrets), source=mask(failure.source, job.secrets))
     code = [(str(i), c.metadata.papermill.duration) for i, c in enumerate(nb.cells, 1) if c.cell_type == "code"]
-    stem, log = Path(context.notebook).stem, context.folder / "kernel.log"
-    write_whole(context.folder / f"{stem}.ipynb", nbformat.writes(nb))
-    if job.secrets and log.exists():
-        write_whole(log, mask(log.read_text(encoding="utf-8", errors="replace"), job.secrets))
+    write_whole(context.folder / f"{Path(context.notebook).stem}.ipynb", nbformat.writes(nb))
     manifest = build_manifest(
         context, status=status, started=started, seconds=round(seconds, 3), tracked=job.tracked,
         cells={i: d for i, d in code if d is not None}, failure=failure, peak_memory=peak_memory,
@@ -349,18 +361,27 @@ class MlopsEngine(NBClientEngine):
         if is_python(nb):
             type_injected(nb, declared_parameters(nb, input_path or job.context.notebook))
         execution = Execution(nb, job.output or output_path, log_output, progress_bar, autosave_cell_every)
-        execution.watch, execution.mask, execution.peak_memory = job.watch, job.mask, 0
+        execution.watch, execution.mask, finished = job.watch, job.mask, False
+
+        def finish() -> None:
+            nonlocal error, finished
+            finished = True
+            execution.cleanup_pbar()
+            try:
+                execution.notebook_complete()
+            except Exception as raised:  # the output cannot be written: the manifest still can, elsewhere
+                error = error or raised
+            finish_step(job, execution.nb, started, time.monotonic() - clock, error, execution.peak_memory)
+
         try:
             execution.notebook_start()
-            cls.execute_managed_notebook(execution, kernel_name, log_output=log_output, job=job, **kwargs)
+            cls.execute_managed_notebook(
+                execution, kernel_name, log_output=log_output, job=job, finish=finish, **kwargs
+            )  # fmt: skip
         except BaseException as raised:
-            error = raised
-        execution.cleanup_pbar()
-        try:
-            execution.notebook_complete()
-        except Exception as raised:  # the output cannot be written: the manifest still can, elsewhere
             error = error or raised
-        finish_step(job, execution.nb, started, time.monotonic() - clock, error, execution.peak_memory)
+        if not finished:
+            finish()
         if error is not None:
             for name in ("traceback", "ename", "evalue"):
                 if isinstance(getattr(error, name, None), str):
@@ -371,9 +392,9 @@ class MlopsEngine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(
         cls, nb_man, kernel_name, log_output=False, stdout_file=None, stderr_file=None, start_timeout=60,
-        execution_timeout=None, job=None, **kwargs,
+        execution_timeout=None, job=None, finish=lambda: None, **kwargs,
     ):  # fmt: skip
-        "Run the cells, in papermill's own client, with the step's environment and folder."
+        "Run the cells, in papermill's own client, with the step's environment and folder; then `finish`."
         from papermill.log import logger
 
         from mlops_nb.run.fork import die_with_parent
@@ -390,13 +411,17 @@ class MlopsEngine(NBClientEngine):
                 kernel_name=kernel_name, log=logger, log_output=log_output, stdout_file=stdout_file,
                 stderr_file=stderr_file, **{"config": config, "kernel_manager_class": Manager} | options,
             )  # fmt: skip
-            client.hold_for = job.hold_for
+            env, client.hold_for, client.on_over = job.environment(), job.hold_for, finish
+            if is_python(nb_man.nb):
+                client.late_environment = job.own_run
+            else:
+                env |= job.own_run()
             client.on_hold = lambda **facts: nb_man.save_now() or job.watch(
                 "hold", notebook=str(nb_man.output_path), **facts
             )
             if job.watch:
                 client.on_cold = lambda why: job.watch("note", text=f"kernels start cold: {why}")
             try:
-                return client.execute(env=job.environment(), stdout=output, stderr=output, preexec_fn=die_with_parent)
+                return client.execute(env=env, stdout=output, stderr=output, preexec_fn=die_with_parent)
             finally:
-                nb_man.peak_memory = client.peak_memory
+                job.mask_log(log)

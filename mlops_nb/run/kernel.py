@@ -20,6 +20,7 @@ from pathlib import Path
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory
+from jupyter_core.utils import run_sync
 from nbclient.exceptions import DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from traitlets import Type, Unicode
@@ -164,7 +165,7 @@ class Manager(AsyncKernelManager):
     zygote = Unicode("", config=True, help="the socket of a zygote that forks the kernel; empty starts it cold")
     grace = 0.5  # How long a kernel may take to go [s]
     cold = ""  # Why the zygote is not asked
-    _insist = False
+    _insist = _asked = False
 
     @property
     def kernel_spec(self):
@@ -189,6 +190,16 @@ class Manager(AsyncKernelManager):
 
     start_kernel, shutdown_kernel = _async_start_kernel, _async_shutdown_kernel
 
+    def ask_to_end(self) -> None:
+        "Ask the kernel to end, without waiting for it; whoever shuts it down then waits only for its end."
+        self.shutting_down, self._asked = True, True
+        run_sync(super()._async_request_shutdown)()
+
+    async def _async_request_shutdown(self, restart=False):
+        "Ask the kernel to end, once."
+        if not self._asked:
+            await super()._async_request_shutdown(restart)
+
     async def _async_interrupt_kernel(self):
         "Interrupt the cell at work."
         if not self.shutting_down or self._insist:
@@ -208,7 +219,8 @@ class Manager(AsyncKernelManager):
 class Client(PapermillNotebookClient):
     "papermill's client, which says what a kernel died of, and can leave a failed one alive."
 
-    peak_memory = 0  # [bytes]
+    late_environment: Callable[[], dict[str, str]] = dict  # What a Python kernel is told only when it is ready
+    on_over: Callable[[], None] = None  # Called when all cells have run, while the kernel goes
     hold_for = 0.0  # How long a failed kernel is kept [s]
     on_hold: Callable[..., None] = None  # Told where the kernel is, and which cell failed
     on_cold: Callable[[str], None] = None  # Told why a kernel was not forked that should have been
@@ -221,6 +233,9 @@ class Client(PapermillNotebookClient):
             self.papermill_execute_cells()
             self.nb.metadata["language_info"] = self.kc.language_info
             self.set_widgets_metadata()
+            if self.on_over:
+                self.km.ask_to_end()
+                self.on_over()
         return self.nb
 
     def papermill_execute_cells(self):
@@ -228,6 +243,9 @@ class Client(PapermillNotebookClient):
         provisioner, before = self.km.provisioner, oom_kills()
         if (why := getattr(self.km, "cold", "") or getattr(provisioner, "cold", "")) and self.on_cold:
             self.on_cold(why)
+        if late := self.late_environment():
+            code = f"__import__('os').environ.update({late!r})"
+            self.kc.execute(code, silent=True, store_history=False, allow_stdin=False)
         watch = MemoryWatch(provisioner.pid) if getattr(provisioner, "pid", None) else None
         try:
             super().papermill_execute_cells()
@@ -235,7 +253,7 @@ class Client(PapermillNotebookClient):
             process, peak = getattr(provisioner, "process", None), watch.peak if watch else 0
             raise kernel_died(process.poll() if process else None, peak, oom_kills() > before) from None
         finally:
-            self.peak_memory = watch.stop() if watch else 0
+            self.nb_man.peak_memory = watch.stop() if watch else 0
         if self.hold_for:
             self._hold(provisioner)
 

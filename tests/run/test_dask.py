@@ -214,7 +214,8 @@ given = far_xgb.DaskDMatrix(client, parts.drop(columns="y"), parts["y"])
 far = far_xgb.train(client, how, given, num_boost_round=20)["booster"]
 near = xgb.train(how, xgb.DMatrix(df.drop(columns="y"), df["y"]), num_boost_round=20)
 own = xgb.DMatrix(df.drop(columns="y"))
-step.log(workers=len(client.nthreads()), apart=float(np.abs(far.predict(own) - near.predict(own)).mean()))
+right = {name: float(((model.predict(own) > 0.5) == df["y"]).mean()) for name, model in dict(far=far, near=near).items()}
+step.log(workers=len(client.nthreads()), **right)
 """
 SEARCH = """
 import joblib
@@ -242,7 +243,7 @@ def test_cells_train_xgboost_and_search_with_scikit_learn_on_the_same_cluster(fa
     assert run.status == "FINISHED", run.error()
     boost, search, again = (m.metrics for m in run.manifests())
     assert boost["workers"] == 3
-    assert boost["apart"] < 0.02
+    assert boost["near"] > 0.88 and abs(boost["far"] - boost["near"]) < 0.03  # the cuts depend on who holds which rows
     assert search == again == {"equal": 1}
 
 
