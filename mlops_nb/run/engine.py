@@ -279,7 +279,8 @@ def finish_step(
     if failure:
         failure = replace(failure, message=mask(failure.message, job.secrets), source=mask(failure.source, job.secrets))
     code = [(str(i), c.metadata.papermill.duration) for i, c in enumerate(nb.cells, 1) if c.cell_type == "code"]
-    write_whole(context.folder / f"{Path(context.notebook).stem}.ipynb", nbformat.writes(nb))
+    if job.output != (kept := context.folder / f"{Path(context.notebook).stem}.ipynb"):
+        write_whole(kept, nbformat.writes(nb))
     manifest = build_manifest(
         context, status=status, started=started, seconds=round(seconds, 3), tracked=job.tracked,
         cells={i: d for i, d in code if d is not None}, failure=failure, peak_memory=peak_memory,
