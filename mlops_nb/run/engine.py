@@ -130,6 +130,7 @@ class Job:
     cwd: Path | None = None  # Where the kernel starts; None is where papermill was started
     watch: Callable | None = None  # Told of each cell
     hold_for: float = 0.0  # How long a failed kernel is kept for whoever debugs it [s]
+    on_end: Callable[[], None] | None = None  # Called once its manifest is written; its kernel may still be going
     stopped: str = ""  # Why it was interrupted, when a time limit was reached
     secrets: set = field(default_factory=set)  # The values to mask
     output: Path | None = None  # Where the notebook is kept while it runs; None is where papermill was told to
@@ -151,6 +152,12 @@ class Job:
             "MLFLOW_EXPERIMENT_NAME": self.experiment,
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a warning of the debugger's, in every notebook's output
         }
+
+    def end(self) -> None:
+        "Tell that it is over, once."
+        if tell := self.on_end:
+            self.on_end = None
+            tell()
 
     def own_run(self) -> dict[str, str]:
         "What the first cell has to find in its environment, too: MLflow's own calls in a cell land in the step's run."
@@ -338,11 +345,17 @@ class MlopsEngine(NBClientEngine):
 
         run, lock, courier, job = begin_lone_run(nb, input_path)
         clock = time.monotonic()
+
+        def end() -> None:
+            end_record(run, time.monotonic() - clock)
+            courier.send()
+
+        job.on_end = end
         try:
             return cls._run_step(nb, kernel_name, output_path, progress_bar, log_output, autosave_cell_every, job,
                                  input_path, **kwargs)  # fmt: skip
         finally:
-            end_record(run, time.monotonic() - clock)
+            job.end()
             lock.release()
             if trouble := courier.finish(pages=False):  # they come in a moment
                 logging.getLogger("mlops_nb").warning("MLflow does not have this run yet (%s); when it is back: "
@@ -373,6 +386,8 @@ class MlopsEngine(NBClientEngine):
             except Exception as raised:  # the output cannot be written: the manifest still can, elsewhere
                 error = error or raised
             finish_step(job, execution.nb, started, time.monotonic() - clock, error, execution.peak_memory)
+            if not job.secrets:  # else when the kernel has gone, and its log is masked
+                job.end()
 
         try:
             execution.notebook_start()
@@ -383,6 +398,7 @@ class MlopsEngine(NBClientEngine):
             error = error or raised
         if not finished:
             finish()
+        job.end()
         if error is not None:
             for name in ("traceback", "ename", "evalue"):
                 if isinstance(getattr(error, name, None), str):

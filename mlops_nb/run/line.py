@@ -28,13 +28,16 @@ def answering() -> TextIO:  # Where to write answers
 
 def asked(
     work_on: Callable[[], bool] = lambda: False,  # Does a piece of what can wait; says whether there was any
+    quiet: Callable[[], float] = lambda: 0.0,  # For how long nobody must have asked before the next piece [s]
 ) -> Iterator[dict]:
     "What this process is asked, until the other end of the line is gone."
-    for text in _lines(work_on):
+    here = None
+    for text in _lines(work_on, quiet):
         request = json.loads(text)
         if begin := request.pop("begin", None):
-            while work_on():
+            while here not in (None, (begin["env"], begin["cwd"])) and work_on():
                 pass
+            here = begin["env"], begin["cwd"]
             os.environ.clear()
             os.environ.update(begin["env"])
             os.chdir(begin["cwd"])
@@ -45,12 +48,12 @@ def asked(
         yield request
 
 
-def _lines(work_on: Callable[[], bool]) -> Iterator[bytes]:
+def _lines(work_on: Callable[[], bool], quiet: Callable[[], float]) -> Iterator[bytes]:
     "The lines of stdin, as they come; what can wait is done between them."
     read = b""
     while True:
         while b"\n" not in read:
-            if not select.select([0], [], [], 0)[0] and work_on():
+            if not select.select([0], [], [], quiet())[0] and work_on():
                 continue
             more = os.read(0, 1 << 16)
             if not more:
