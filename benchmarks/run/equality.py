@@ -28,7 +28,7 @@ def run(report: Report, folder: Path) -> None:
         for way in ways:
             way.ask(notebooks)
             for path in notebooks:
-                found = outputs(path.with_name(f"{way.name}_{path.stem}_out.ipynb"))
+                found = outputs(way.output(path))
                 same[way.name, path.stem] += found == first.setdefault(path.stem, found)
             print(".", end="", file=sys.stderr, flush=True)
     for (way, name), count in same.items():

@@ -13,7 +13,7 @@ TRAIN = [
     "X, y = make_classification(2000, 20, random_state=0)\ndf = pd.DataFrame(X).add_prefix('x')\ndf.describe()",
     "X_train, X_test, y_train, y_test = train_test_split(df, y, random_state=0)",
     "model = xgboost.XGBClassifier(max_depth=depth, learning_rate=rate, n_estimators=40, n_jobs=1, random_state=0)\n"
-    "print(cross_val_score(model, X_train, y_train, cv=5))",
+    "print(cross_val_score(model, X_train, y_train, cv=4))",
     "model.fit(X_train, y_train)\nscore = model.score(X_test, y_test)\nprint(score)",
     "mlflow.models.infer_signature(X_test, model.predict(X_test))",
 ]
@@ -29,7 +29,7 @@ STEPS = 8
 PREPARE = (  # what a short step does: it reads what the one before it wrote, works on it, and hands it on
     "import numpy as np\nimport pandas as pd\nfrom sklearn.impute import SimpleImputer\n"
     "from sklearn.pipeline import make_pipeline\nfrom sklearn.preprocessing import StandardScaler",
-    "rng = np.random.default_rng(0)\ndf = pd.DataFrame(rng.normal(size=(30_000, 10))).add_prefix('x')\n"
+    "rng = np.random.default_rng(0)\ndf = pd.DataFrame(rng.normal(size=(40_000, 10))).add_prefix('x')\n"
     "df = df.mask(rng.random(df.shape) < 0.02)",
     "df[:] = make_pipeline(SimpleImputer(), StandardScaler()).fit_transform(df)",
 )

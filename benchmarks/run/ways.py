@@ -21,14 +21,13 @@ class Way:
     "A process that runs notebooks in one way."
 
     def __init__(self, name: str, folder: Path, **environment: str):
-        self.name = name
+        self.name, self.log = name, folder / f"{name}.log"
         env = os.environ | {"PYTHONWARNINGS": "ignore", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         env.pop("PYTHONDONTWRITEBYTECODE", None)  # whoever compiles anew in each process is slow for no reason
         self.process = subprocess.Popen(
             [program(), Path(__file__).with_name("runner.py"), name], cwd=folder, env=env | environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(folder / f"{name}.log", "w"),  # noqa: SIM115
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(self.log, "w"),  # noqa: SIM115
         )  # fmt: skip
-        self.log = folder / f"{name}.log"
         self.read()
 
     def read(self) -> dict:
@@ -37,9 +36,15 @@ class Way:
             sys.exit(f"{self.name} ended with exit code {self.process.wait()}:\n{self.log.read_text()[-2000:]}")
         return json.loads(line)
 
+    def output(self, path: Path) -> Path:
+        "Where a notebook is written when it has run: not beside it, where it would be a step of the pipeline."
+        folder = self.log.with_suffix("")
+        folder.mkdir(exist_ok=True)
+        return folder / path.name
+
     def ask(self, notebooks: list[Path], **options: object) -> dict:
         "Run notebooks; `seconds` is what it took."
-        pairs = [(str(path), str(path.with_name(f"{self.name}_{path.stem}_out.ipynb"))) for path in notebooks]
+        pairs = [(str(path), str(self.output(path))) for path in notebooks]
         print(json.dumps({"notebooks": pairs} | options), file=self.process.stdin, flush=True)
         return self.read()
 
