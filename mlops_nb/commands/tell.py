@@ -71,7 +71,7 @@ HOLD = """
 In JupyterLab, choose the kernel of the notebook under "Select Kernel"; cell {cell} is at /lab/tree/…#cell-id={id}.
 Ctrl-D in the console leaves it alive, quit ends it; so does Ctrl-C here."""
 
-
+# %% ../../nbs/commands/00_tell.ipynb #3f83389e
 class Progress:
     "Shows a run: a live table in a terminal, a line a step elsewhere, nothing when `quiet`."
 
@@ -215,7 +215,7 @@ def self_name() -> str:  # Such as mlops-nb
 
     return "mlops-nb" if shutil.which("mlops-nb") else os.path.relpath(sys.argv[0])
 
-
+# %% ../../nbs/commands/00_tell.ipynb #35c2a5da
 def run_json(
     run,  # A `Run`
 ) -> str:  # JSON

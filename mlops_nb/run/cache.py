@@ -255,7 +255,7 @@ def _referred(store: Store) -> set[str]:
         found |= {r["file"] for r in receipts}
     return found
 
-
+# %% ../../nbs/run/34_cache.ipynb #f51d7560
 def collect(
     cache: StepCache,  # What to clean
     days: float = 30.0,  # Entries older than this go [days], 0 or more

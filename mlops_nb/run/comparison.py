@@ -79,7 +79,7 @@ class Comparison:
         left = len(self.members) - most
         return "\n".join(lines) + (f"\n\nand {left} more" if left > 0 else "")
 
-
+# %% ../../nbs/run/68_comparison.ipynb #9bd7e001
 def shown(
     value: object,  # A parameter or a metric
 ) -> str:  # Short enough for a table
@@ -207,7 +207,7 @@ def _draw_dots(c: Comparison) -> tuple[str, int, int]:
         parts.append(f"<circle {at}{best}>{_said(c, m)}</circle>")
     return "".join(parts), 620, 330
 
-
+# %% ../../nbs/run/68_comparison.ipynb #a13f4fa4
 def _draw_parallel(c: Comparison) -> tuple[str, int, int]:
     members = [m for m in c.members if m["value"] is not None]
     axes = [_Axis(_of(m, n) for m in members) for n in c.names] + [_Axis(m["value"] for m in members)]

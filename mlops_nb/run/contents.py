@@ -120,7 +120,7 @@ def compare_tables(
     added, removed = int(counts[counts > 0].sum()), int(-counts[counts < 0].sum())
     return TableChange(**facts, sampled=sampled, added=added, removed=removed)
 
-
+# %% ../../nbs/run/78_contents.ipynb #cf211948
 def _by_key(old, new, key: str, shared: list[str]) -> dict:
     "What differs between tables whose rows have names."
     import numpy as np

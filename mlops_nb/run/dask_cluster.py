@@ -75,7 +75,7 @@ def start_cluster(
 
 TIMEOUT = 10.0  # How long to wait for a scheduler's answer [s]
 
-
+# %% ../../nbs/run/59c_dask_cluster.ipynb #b1c6e130
 @contextmanager
 def reaching(
     address: str,  # Of a scheduler, such as tcp://host:8786

@@ -290,7 +290,7 @@ def _differences(theirs: dict[str, str]) -> str:
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return "; ".join(found[:3]) + more
 
-
+# %% ../../nbs/run/59d_dask_executor.ipynb #c3c9150f
 class _Proved(_Watched):
     "A cluster that has been asked whether it can run a plan."
 

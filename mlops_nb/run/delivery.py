@@ -222,7 +222,7 @@ def _serve() -> None:
 # %% ../../nbs/run/42_delivery.ipynb #2795ede3
 _numbers = itertools.count()  # Of requests, so that no answer is taken for that to another run's
 
-
+# %% ../../nbs/run/42_delivery.ipynb #e1b66f3e
 class Courier:
     "The runner's end of the line to the process that talks to MLflow."
 

@@ -55,7 +55,7 @@ def _about(word: str, run: Run) -> str:
     cells = (run.id[:8], run.pipeline, f"{started} UTC", run.status.lower(), commit)
     return f"<tr><th>{word}</th>{''.join(f'<td>{escape(text)}</td>' for text in cells)}</tr>"
 
-
+# %% ../../nbs/run/82_diffpage.ipynb #10a8fb62
 def to_page(
     diff: RunDiff,  # As `compare_runs` gives it
 ) -> str:  # HTML, complete in itself

@@ -120,7 +120,7 @@ def begin_lone_run(
     job = Job(context, where.tracking_uri, experiment, opening, zygote=entered_zygote())
     return record, lock, courier, job
 
-
+# %% ../../nbs/run/50_engine.ipynb #473c6000
 def _read_lone(nb, path: Path, step: str) -> tuple[dict, dict]:
     "The parameters and the inputs of a lone notebook, checked."
     from mlops_nb.config import settings

@@ -79,7 +79,7 @@ def run_pipeline(
         lock.release()
         close()
 
-
+# %% ../../nbs/run/70_execute.ipynb #80ba7336
 def _carry_out(runner: Runner, wait: bool | None, notes: list[str]) -> Run:
     "Work, and write down how it ended whatever happens."
     clock, status = time.monotonic(), "FAILED"

@@ -157,7 +157,7 @@ def _undecorated(method):
 
 WARM = "mlops-nb-warm"  # the name under which `run.provision` is registered with Jupyter
 
-
+# %% ../../nbs/run/45_kernel.ipynb #ba06df6b
 class Manager(AsyncKernelManager):
     "Starts and ends a kernel, and interrupts it at its end only if it does not go by itself."
 

@@ -100,7 +100,7 @@ def _said(step: Step, values: dict, depends: Iterable[str], cells: list[tuple[st
     constants = [n.value for t in trees for n in ast.walk(t) if isinstance(n, ast.Constant) and type(n.value) is str]
     return [*_texts(values), *depends, *constants]
 
-
+# %% ../../nbs/run/32_key.ipynb #9f342705
 def step_parts(
     step: Step,  # The notebook
     parameters: dict[str, object],  # All of its parameters, resolved

@@ -27,7 +27,7 @@ def _ended_well(error: BaseException) -> bool:
 
 SAVING = 0.05  # which part of the time may go into saving a notebook that is being run
 
-
+# %% ../../nbs/run/48_outcome.ipynb #57eab81c
 class Execution(NotebookExecutionManager):
     "papermill's bookkeeper, telling the truth about cells that did not finish, and telling it as it happens."
 

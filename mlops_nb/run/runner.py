@@ -48,7 +48,7 @@ class Options:
     shared: Shared | None = None  # What it has in common with the other runs of a sweep
     executor: Executor = field(default_factory=LocalExecutor)  # Where its steps run
 
-
+# %% ../../nbs/run/69c_runner.ipynb #a64d95b2
 class Runner:
     "What is known of a run while it goes on."
 
@@ -93,7 +93,7 @@ class Runner:
         "The end of a line to MLflow."
         return Courier(self.run, self.where.root, *([self.shared.line.call] if self.shared else []))
 
-
+# %% ../../nbs/run/69c_runner.ipynb #e37114b1
 def work(
     runner: Runner,  # With everything that it has to run
 ) -> str:  # FINISHED or FAILED
@@ -177,7 +177,7 @@ def _make_task(runner: Runner, planned: Planned) -> Task | None:
         task = runner.tasks[step.name] = make_task(planned, inputs)
     return task
 
-
+# %% ../../nbs/run/69c_runner.ipynb #1b3b116c
 def _replay(runner: Runner, task: Task) -> bool:
     "Take the results of a step from the cache, if they are there; else note why it has to run."
     step, options, entry, trouble, begun = task.planned.step.name, runner.options, None, "", time.monotonic()
@@ -304,7 +304,7 @@ def _settle(runner: Runner, task: Task, manifest: Manifest) -> None:
     runner.tell("done", step=manifest.step, manifest=manifest)
     runner.unsent = True
 
-
+# %% ../../nbs/run/69c_runner.ipynb #96a75c6b
 def _succeed(runner: Runner, manifest: Manifest) -> None:
     for output in manifest.outputs:
         runner.made[output.name] = output

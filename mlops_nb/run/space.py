@@ -77,7 +77,7 @@ def _split(text: str) -> list[str]:
         before = letter
     return [part.strip() for part in parts]
 
-
+# %% ../../nbs/run/63_space.ipynb #ee1356a9
 def _numbers(name: str, text: str, inner: str) -> list[float]:
     "The numbers between the brackets of a form."
     form = text.split("(")[0].strip()
@@ -176,7 +176,7 @@ def _parameter(steps: list[Step], name: str) -> Parameter | None:
     step, _, key = name.rpartition(".")
     return next((s.parameters[key] for s in steps if key in s.parameters and step in ("", s.name)), None)
 
-
+# %% ../../nbs/run/63_space.ipynb #1a16326b
 def read_space(
     pipeline: Pipeline,  # What is to run
     given: dict[str, object],  # `name` or `step.name`: a value or its text, several in a list or a text

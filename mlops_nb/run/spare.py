@@ -51,7 +51,7 @@ class _FewModules:
     def __getattr__(self, name: str) -> object:
         return getattr(sys, name)
 
-
+# %% ../../nbs/run/43b_spare.ipynb #e32c7140
 def start_kernel(
     arguments: list[str],  # Of `ipykernel_launcher`
     streams: tuple,  # The zygote's stdout and stderr
@@ -162,7 +162,7 @@ def send(line: socket.socket, message: dict, descriptors: tuple = ()) -> None:
     if rest := text[sent:]:  # the other end may be gone already
         line.sendall(rest)
 
-
+# %% ../../nbs/run/43b_spare.ipynb #0b985e7f
 def receive(line: socket.socket) -> tuple[dict | None, list[int]]:
     "Take a message, and the descriptors that came with it; None when the other end has hung up."
     text, descriptors, _, _ = socket.recv_fds(line, 1 << 16, 4)

@@ -125,7 +125,7 @@ def _finish(team: _Team, member: Member, trouble: str) -> None:
     if not team.shared.stopping:
         _learn(team, member)
 
-
+# %% ../../nbs/run/71_sweep.ipynb #8e883af8
 def _learn(team: _Team, member: Member) -> None:
     "Let the search know a member's result, and see whether it is good enough; raise for a metric that nobody has."
     sweep, finished, known = team.sweep, member.status == "FINISHED", list(member.metrics)
@@ -206,7 +206,7 @@ def _carry_out(team: _Team) -> Sweep:
         team.tell("end", sweep=sweep, trouble=_deliver(team))
     return sweep
 
-
+# %% ../../nbs/run/71_sweep.ipynb #6c393301
 def _deliver(team: _Team) -> str:
     "Have delivered what MLflow does not have yet; say what is in the way."
     mine = {run.id: run for run in [*team.earlier.values(), *team.ended.values()]}
@@ -253,7 +253,7 @@ def sweep(
     made = Sweep(record, given, names, search, trials, seed, metric, maximize, stop_when, first, last)
     return _begin(made, pipeline, space, jobs, watch, {"warm": warm, "cache": cache, "executor": executor})
 
-
+# %% ../../nbs/run/71_sweep.ipynb #0b07e250
 def _begin(made: Sweep, pipeline: Pipeline, space: Space, jobs: int | None, watch, how: dict) -> Sweep:
     "Take a sweep in hand, new or old."
     folder = made.record.folder

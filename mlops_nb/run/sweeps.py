@@ -46,7 +46,7 @@ def metrics_of(
     "The metrics of a run."
     return {f"{m.step}/{k}": v for m in manifests for k, v in m.metrics.items()}
 
-
+# %% ../../nbs/run/69b_sweeps.ipynb #058c515b
 @dataclass
 class Sweep:
     "A sweep, as far as it has come."

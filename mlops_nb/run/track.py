@@ -255,7 +255,7 @@ def track_step(
     tracker.end(run, manifest.status, manifest.started, manifest.seconds)
     tracker.ledger.note(record, done=True)
 
-
+# %% ../../nbs/run/40_track.ipynb #732f2d43
 def _log_data(tracker: Tracker, run: str, manifest: Manifest) -> None:
     "Write what a step loaded and saved as MLflow's data sets."
     from mlflow.entities import DatasetInput, InputTag

@@ -49,7 +49,7 @@ def _installed() -> set[str]:
     names = {name for place in places for name in os.listdir(place)}
     return {name for name in names if name.endswith((".dist-info", ".egg-info", ".pth"))}
 
-
+# %% ../../nbs/run/46_warm.ipynb #23126344
 class Zygote:
     "A process that has imported libraries, and is copied for every kernel; it ends with this process."
 

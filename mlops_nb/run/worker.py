@@ -81,7 +81,7 @@ def _run_step(request: dict, opening: Future, current: dict, tell) -> None:
     finally:
         current["job"] = None
 
-
+# %% ../../nbs/run/58_worker.ipynb #fd338c70
 def _serve() -> None:
     "The work of a worker, in its own process."
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -67,7 +67,7 @@ class Spare:
     place: Path  # Where its sockets are
     info: dict | None = None  # How to reach it; None until it listens
 
-
+# %% ../../nbs/run/44_zygote.ipynb #6fccc055
 class Server:
     "What the zygote knows, and its one loop."
 
@@ -200,7 +200,7 @@ def _hang_up(server: Server, line: socket.socket) -> None:
     server.selector.unregister(line)
     line.close()
 
-
+# %% ../../nbs/run/44_zygote.ipynb #bacfbfec
 def _kill(pid: int) -> None:
     for kill in (os.killpg, os.kill):
         try:
