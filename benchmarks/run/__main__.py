@@ -36,7 +36,7 @@ def main() -> int:
     options = parser.parse_args()
     report = Report("run", options.rounds)
     for name in options.only or CASES:
-        with tempfile.TemporaryDirectory() as place:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
             (Path(place) / "settings.ini").touch()
             CASES[name][0].run(report, Path(place))
         if options.save:
