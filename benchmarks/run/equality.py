@@ -13,9 +13,16 @@ ROUNDS = 50
 
 
 def outputs(path: Path) -> list:
-    "All that the cells of an executed notebook have put out."
-    cells = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
-    return [[dict(output) | {"execution_count": None} for output in cell.outputs] for cell in cells]
+    "All that the cells of an executed notebook have put out; in how many pieces a text came is chance."
+    found = []
+    for cell in (c for c in nbformat.read(path, 4).cells if c.cell_type == "code"):
+        found.append([])
+        for output in (dict(output) | {"execution_count": None} for output in cell.outputs):
+            if found[-1] and output["output_type"] == "stream" and found[-1][-1].get("name") == output["name"]:
+                found[-1][-1]["text"] += output["text"]
+            else:
+                found[-1].append(output)
+    return found
 
 
 def run(report: Report, folder: Path) -> None:
@@ -30,6 +37,8 @@ def run(report: Report, folder: Path) -> None:
             for path in notebooks:
                 found = outputs(way.output(path))
                 same[way.name, path.stem] += found == first.setdefault(path.stem, found)
+                if found != first[path.stem]:
+                    print(f"\n{way.name} {path.stem}: {found}\ninstead of {first[path.stem]}", file=sys.stderr)
             print(".", end="", file=sys.stderr, flush=True)
     for (way, name), count in same.items():
         cells = sum(bool(cell) for cell in first[name])
