@@ -291,8 +291,7 @@ class MlopsEngine(NBClientEngine):
             except Exception as raised:  # the output cannot be written: the manifest still can, elsewhere
                 error = error or raised
             finish_step(job, execution.nb, started, time.monotonic() - clock, error, execution.peak_memory)
-            if not job.secrets:  # else when the kernel has gone, and its log is masked
-                job.end()
+            job.end()
 
         try:
             execution.notebook_start()
@@ -303,7 +302,6 @@ class MlopsEngine(NBClientEngine):
             error = error or raised
         if not finished:
             finish()
-        job.end()
         if error is not None:
             for name in ("traceback", "ename", "evalue"):
                 if isinstance(getattr(error, name, None), str):
@@ -333,7 +331,9 @@ class MlopsEngine(NBClientEngine):
                 kernel_name=kernel_name, log=logger, log_output=log_output, stdout_file=stdout_file,
                 stderr_file=stderr_file, **{"config": config, "kernel_manager_class": Manager} | options,
             )  # fmt: skip
-            env, client.hold_for, client.on_over = job.environment(), job.hold_for, finish
+            env, client.hold_for = job.environment(), job.hold_for
+            # with secrets, nobody hears that it is over before its kernel has gone and its log is masked
+            client.on_over = lambda: job.mask(nb_man.nb) or job.secrets or finish()
             if is_python(nb_man.nb):
                 client.late_environment = job.own_run
             else:
@@ -346,4 +346,5 @@ class MlopsEngine(NBClientEngine):
             try:
                 return client.execute(env=env, stdout=output, stderr=output, preexec_fn=die_with_parent)
             finally:
+                job.mask(nb_man.nb)  # the last cell may have asked for a secret since the notebook was saved
                 job.mask_log(log)

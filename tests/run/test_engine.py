@@ -172,3 +172,22 @@ def test_importing_papermill_does_not_drag_the_library_in():
     code = "import papermill, sys; print([m for m in ('mlflow', 'pandera', 'sklearn', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "ending", ["os.write(1, secret)", "os.write(1, secret); 1 / 0", "atexit.register(os.write, 1, secret)"]
+)
+def test_what_a_kernel_writes_by_itself_keeps_no_secret_of_its_last_cell(root, write, monkeypatch, ending):
+    monkeypatch.setenv("LAST_TOKEN", "hunter2-of-the-last-cell")
+    monkeypatch.setattr("mlops_nb.run.outcome.SAVING", 1e-6)  # so that no save looks for secrets while cells run
+    asked = "secret = step.secret('secret://env/LAST_TOKEN').get_secret_value().encode()"
+    notebook = write(root / "sums" / "01_ends.ipynb", f"import atexit, os\n{USE}", f"{asked}\n{ending}")
+    try:
+        papermill.execute_notebook(notebook, root / "out.ipynb", engine_name="mlops_nb", progress_bar=False)
+    except papermill.PapermillExecutionError:
+        assert "1 / 0" in ending
+    log = next((root / ".mlops_nb" / "runs").glob("*/ends/kernel.log"))
+    delivered = Path(client(root).download_artifacts(only_run(root).info.run_id, "notebook/kernel.log"))
+    for kept in (log.read_text(), delivered.read_text()):
+        assert "hunter2" not in kept
+        assert "***" in kept
