@@ -107,10 +107,16 @@ class Seen:
         column: pd.Series,  # The column as it came, with at least one row
         family: str,  # What it should be, one of `FAMILIES`
         distinct: bool = False,  # Whether somebody will ask for the different values
+        whole: bool = True,  # Whether these are all rows, and not one part of many
     ):
+        self._codes, self._levels, self.doubtful = None, None, False
         if isinstance(column.dtype, pd.CategoricalDtype):
-            column = column.astype(column.cat.categories.dtype)
-        self.column, self.family, self._codes, self._levels = column, family, None, None
+            levels = column.cat.categories
+            if family == "text" and pd.api.types.infer_dtype(levels) == "string":
+                self._codes, self._levels = column.cat.codes.to_numpy(), levels
+            else:
+                column = column.astype(levels.dtype)
+        self.column, self.family = column, family
         if distinct and column.dtype == object:
             try:
                 self._codes, self._levels = pd.factorize(column)
@@ -123,6 +129,9 @@ class Seen:
         if not self.plain and not self.empty:
             present = np.ones(len(column), bool) if self.missing is None else ~self.missing
             self.values, fits = _see(column, family, present, self._levels)
+            if self.values is not column and fits.all() and _for_no_reason(column, family, present):
+                self.doubtful = True  # all of them could be of the family, and none is: in one part, that is no proof
+                fits = ~present if whole else fits
             self.fits = None if fits.all() else np.asarray(fits, dtype=bool)
 
     def _find_missing(self) -> np.ndarray | None:
@@ -155,12 +164,16 @@ def _is_plain(column: pd.Series, family: str) -> bool:
 def _see(column: pd.Series, family: str, present: np.ndarray, levels: Any) -> tuple[pd.Series, Any]:
     "The values that fit, and whether each row does."
     kind = KINDS.get(getattr(column.dtype, "kind", "O"))
-    if kind == "text":  # object: its values decide
+    if kind == "text":  # object or categories: the values decide
         told = pd.api.types.infer_dtype(column if levels is None else levels, skipna=True)
         kind = {"string": "text", "boolean": "bool", "datetime": "datetime", "date": "datetime"}.get(told, "mixed")
     looked = {"int": _numbers, "float": _numbers, "datetime": _times}.get(family)
     if looked and kind in ("text", "mixed", family, *(("int", "float") if looked is _numbers else ())):
-        return _read(column, family, present, kind, looked)
+        values = looked(column)
+        fits = (values.notna() | ~present).to_numpy(bool)
+        if family == "int":
+            fits &= (values.isna() | (values % 1 == 0)).to_numpy(bool)
+        return values.where(fits | (kind == "text")), fits
     if kind == family:
         return (_utc(column) if family == "datetime" else column), np.ones(len(column), bool)
     if kind == "mixed":
@@ -171,17 +184,11 @@ def _see(column: pd.Series, family: str, present: np.ndarray, levels: Any) -> tu
     return (_utc(nothing) if family == "datetime" else nothing), ~present
 
 
-def _read(column: pd.Series, family: str, present: np.ndarray, kind: str, looked: Any) -> tuple[pd.Series, Any]:
-    "Read values as numbers or times."
-    values = looked(column)
-    fits = values.notna() | ~present
-    if family == "int":
-        fits &= values.isna() | (values % 1 == 0)
-    if family == "int" and kind == "float" and fits.all() and present.all():
-        fits = ~present  # floats for no reason: nulls would be one
-    if kind in ("text", "mixed") and fits.all() and pd.api.types.infer_dtype(column, skipna=True) == "string":
-        fits = ~present  # all rows read as numbers or times, and all of them are text
-    return values.where(fits | (kind == "text")), fits
+def _for_no_reason(column: pd.Series, family: str, present: np.ndarray) -> bool:
+    "Whether values that all read as another type are kept as floats or as text, and nothing among them explains it."
+    if family == "int" and isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
+        return bool(present.all())  # a null would have made them floats
+    return family in ("int", "float", "datetime") and pd.api.types.infer_dtype(column, skipna=True) == "string"
 
 
 def _numbers(column: pd.Series) -> pd.Series:

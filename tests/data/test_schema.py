@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_nb.data.schema import Column, Schema, Violation
+from mlops_nb.data.schema import Column, Schema, SchemaReport, Violation, check_parts
 from mlops_nb.errors import DataError, ValidationError
 
 HEART = Path(__file__).parents[2] / "nbs" / "pipelines" / "heart" / "data" / "saheart.csv"
@@ -45,7 +45,23 @@ def found(df: pd.DataFrame, schema: Schema = SCHEMA) -> dict[tuple[str, str], Vi
     assert report.passed == (not report.errors)
     assert ("✓" in report._repr_html_()) == report.passed
     assert len(report.frame()) == len(report.violations)
+    if len(df) < 1000:
+        hold_in_parts(df, schema, report)
     return {(violation.column, violation.rule): violation for violation in report.violations}
+
+
+def hold_in_parts(df: pd.DataFrame, schema: Schema, whole: SchemaReport) -> None:
+    "In parts of seven rows, the same rules are broken by as many rows, and the first of them are the same."
+    numbers = {index: row for row, index in enumerate(df.index)} if df.index.is_unique else None
+    parts = [df.iloc[start : start + 7] for start in range(0, max(len(df), 1), 7)]
+    report = check_parts(schema, parts)
+    assert (report.rows, report.rules) == (whole.rows, whole.rules)
+    assert [(v.column, v.rule, v.count, v.severity) for v in report.violations] == [
+        (v.column, v.rule, v.count, v.severity) for v in whole.violations
+    ]
+    for part, one in zip(report.violations, whole.violations, strict=True):
+        if numbers and part.examples and one.examples and part.rule not in ("unique", "classes"):
+            assert [row for row, _ in part.examples] == [numbers[index] for index, _ in one.examples]
 
 
 def put(df, row, column, value):
