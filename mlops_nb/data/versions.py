@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from .content import DataVersion, to_version
+from .content import DataVersion, to_version, watch
 from .digest import Digest, frame_digest
 from .frames import plain_table, rows_of  # noqa: F401  schema takes it from here
 from .lazy import LazyModule
@@ -33,10 +32,9 @@ else:
     pd, pa = LazyModule("pandas"), LazyModule("pyarrow")
 
 # %% auto #0
-__all__ = ['TRIES', 'SAME', 'watch', 'Written', 'newest', 'Watch', 'snapshot', 'versions', 'datasets', 'find_version',
-           'load_version']
+__all__ = ['TRIES', 'SAME', 'Written', 'newest', 'snapshot', 'versions', 'datasets', 'find_version', 'load_version']
 
-# %% ../../nbs/data/10_versions.ipynb #bd939c91
+# %% ../../nbs/data/10_versions.ipynb #cc1199ab
 @dataclass
 class Written:
     "Rows that are stored, and are no version yet."
@@ -74,7 +72,7 @@ def _store(log: Log, stream: Stream, digest: Digest, levels: Levels) -> Written:
             raise
     return Written(stream, writer, levels, digest)
 
-# %% ../../nbs/data/10_versions.ipynb #f33a829a
+# %% ../../nbs/data/10_versions.ipynb #6e5e26eb
 def _resume(log: Log, base: dict | None, schema: pa.Schema) -> Digest:
     "The digest of a version, ready for the rows that follow."
     if base is None:
@@ -118,7 +116,7 @@ def newest(
     found = (log.note(each) for each in reversed(numbers) if each)
     return next((note for note in found if note and note.get("digest")), None)
 
-# %% ../../nbs/data/10_versions.ipynb #c2feaddd
+# %% ../../nbs/data/10_versions.ipynb #9b09bc9f
 TRIES = 60  # of a commit that others get in the way of
 
 
@@ -181,17 +179,6 @@ def _note(written: Written, digest: Digest, base: dict | None, mode: str, facts:
                     "parent": base and base["version"]}
 
 # %% ../../nbs/data/10_versions.ipynb #1483710f
-@dataclass
-class Watch:
-    "Who wants to know of the versions that are read and written: the run of which this process is a part."
-
-    run: Callable[[], str | None] = lambda: None  # Its id
-    tell: Callable[[str, DataVersion], None] = lambda role, version: None  # role is input or output
-
-
-watch = Watch()  # `step` puts its own here
-
-
 def _described(data: Any, source: Any) -> Any:
     "What the source of some rows says of itself."
     source = data if source is None and hasattr(data, "describe") and hasattr(data, "read") else source
@@ -240,7 +227,7 @@ def snapshot(
     watch.tell("output", version)
     return version
 
-# %% ../../nbs/data/10_versions.ipynb #46dc68f3
+# %% ../../nbs/data/10_versions.ipynb #f6a78214
 def versions(
     name: str,  # The data set
     home: str | Path | None = None,  # The store; None takes the project's
@@ -273,7 +260,7 @@ def datasets(
     return sorted(Path(each.path).name for each in found
                   if each.type == FileType.Directory and NAME.fullmatch(Path(each.path).name))
 
-# %% ../../nbs/data/10_versions.ipynb #85a6b726
+# %% ../../nbs/data/10_versions.ipynb #c6a7c70c
 def find_version(
     name: str,  # The data set
     which: int | str | datetime | None = None,  # Number, digest's first characters, tag, time, run:<id>; None: newest
@@ -319,7 +306,4 @@ def load_version(
     storage_options: dict[str, str] | None = None,  # Keys and settings of an object store
 ) -> pd.DataFrame:  # The rows as they were kept, numbered from 0
     "Read a version, all of it verified by its digest; raise `DataError` when it is unknown, ambiguous or damaged."
-    version = find_version(name, which, home, storage_options)
-    rows = version.read(columns, where)
-    watch.tell("input", version)
-    return rows
+    return find_version(name, which, home, storage_options).read(columns, where)

@@ -1,6 +1,7 @@
 "A digest sees every change of the content, and nothing else: shown on random tables."
 
 import io
+import itertools
 import math
 
 import numpy as np
@@ -58,7 +59,7 @@ def tables(draw, kinds=tuple(VALUES)):
 def cut(table, places):
     "The same rows in pieces."
     ends = sorted({0, table.num_rows, *(place % (table.num_rows + 1) for place in places)})
-    return [table.slice(a, b - a) for a, b in zip(ends, ends[1:], strict=False)]
+    return [table.slice(a, b - a) for a, b in itertools.pairwise(ends)]
 
 
 def parquet(table, **options):
