@@ -176,11 +176,10 @@ def _gather(place: _Place) -> dict:
     if place.remote is None:
         return {"folder": str(folder)}
     manifest, home = read_manifest(folder), place.context.home
-    taken = [p.relative_to(home).as_posix() for p in home.glob("data/*/*") if not p.name.startswith(".")]
-    pointers = {p: (home / p).read_text() for p in taken if p.endswith("/newest")}
-    files = [p for p in taken if p not in pointers]
+    files = [p.relative_to(home).as_posix() for p in home.glob("data/*/*.parquet")]
+    logs = {p.relative_to(home).as_posix(): p.read_text() for p in home.glob("data/*/_delta_log/*.json")}
     send(place.remote, [*(o.file for o in (manifest.outputs if manifest else ())), *files])
-    return {"packed": pack(folder) if folder.is_dir() else b"", "files": files, "pointers": pointers}
+    return {"packed": pack(folder) if folder.is_dir() else b"", "files": files, "logs": logs}
 
 # %% ../../nbs/run/59b_dask_task.ipynb #37ea4cad
 _running: dict[str, Worker] = {}  # By task, in the process of a Dask worker

@@ -110,8 +110,8 @@ def test_a_stream_that_breaks_leaves_what_was_there(tmp_path):
         for after in (0, 15):
             with pytest.raises(DataError, match="the line is dead"):
                 snapshot(failing(table, after), "x", mode=mode, home=tmp_path)
-    with pytest.raises(DataError, match="Conversion|convert"):
-        bad = "select case when n = 199999 then cast('x' || n as int) else 1 end as n from df"
+    bad = "select case when n = 199999 then cast('x' || n as int) else 1 end as n from df"
+    with pytest.raises(DataError, match="Conversion Error"):
         snapshot(duckdb.sql(bad), "x", home=tmp_path)
     late = table.set_column(0, "n", pa.array([*[0] * (ROWS - 1), 1], pa.timestamp("ns")))
     with pytest.raises(DataError, match=r"column `n` cannot be stored.*\n.*dt.floor\('us'\)"):
@@ -187,7 +187,7 @@ def test_parts_are_read_without_the_rest(tmp_path):
         sizes = [batch.num_rows for batch in reader]
     assert (sum(sizes), max(sizes) <= 65_536) == (ROWS, True)
     for where in ("n <", "nn = 1", "n = 'x'", "1; drop table x"):
-        with pytest.raises(DataError, match="condition|failed"):
+        with pytest.raises(DataError, match=r"condition|failed"):
             version.read(where=where)
 
 
@@ -242,7 +242,8 @@ schema = pa.schema([(f"c{{i}}", pa.float64()) for i in range(20)])
 def batches(count):
     for _ in range(count):
         yield pa.record_batch([np.random.normal(size=50_000) for _ in schema], schema=schema)
-snapshot(pa.RecordBatchReader.from_batches(schema, batches(8)), "small", home={str(tmp_path)!r}).batches().read_next_batch()
+small = snapshot(pa.RecordBatchReader.from_batches(schema, batches(8)), "small", home={str(tmp_path)!r})
+small.batches().read_next_batch()
 before = peak()
 version = snapshot(pa.RecordBatchReader.from_batches(schema, batches(100)), "large", home={str(tmp_path)!r})
 print(version.size / 1e6, peak() - before, sum(b.num_rows for b in version.batches()), peak() - before)
