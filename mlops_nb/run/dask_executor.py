@@ -9,7 +9,6 @@ __all__ = ['DaskWorker', 'lay_out', 'DaskExecutor']
 import queue
 import re
 import shutil
-import tempfile
 import threading
 import time
 import uuid
@@ -19,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import file_digest, settings, write_whole
-from ..data.adopt import adopt
 from ..errors import ConfigError, DataError, ExecutorError, MlopsError
 from .cache import Remote
 from .cells import read_notebook, source
@@ -33,11 +31,12 @@ from mlops_nb.run.dask_task import (
     run_there,
     send,
     stop_there,
+    take_versions,
     unpack,
     versions,
 )
 from .key import step_files
-from .manifest import Context, read_manifest, write_manifest
+from .manifest import Context, read_manifest
 from .notebook import read_step
 from .provenance import environment
 from .store import Output, Store
@@ -155,26 +154,6 @@ class DaskWorker(_Carried):
             self.kill()
 
 # %% ../../nbs/run/59d_dask_executor.ipynb #c5b7f714
-def _adopt(logs: dict[str, str], files: list[str], url: str, home: Path, folder: Path) -> None:
-    "Make the data versions of a step here that it made there, and name them so in its manifest."
-    with tempfile.TemporaryDirectory(dir=home, prefix=".arrived-") as there:
-        remote = Remote(url, Path(there))
-        for file in files:
-            if not remote.fetch(file):
-                raise DataError(f"{file} did not come from the shared store", "look whether it can be reached")
-        for file, text in logs.items():
-            write_whole(Path(there) / file, text)
-        made, manifest = adopt(there, home), read_manifest(folder)
-    if manifest is None:
-        return
-    told = []
-    for facts in manifest.versions:
-        here = made.get((facts["name"], facts["version"]))
-        same = ("version", "digest", "rows", "size", "path")
-        told.append(facts | {name: getattr(here, name) for name in same if here})
-    write_manifest(replace(manifest, versions=tuple(told)), folder)
-
-
 def lay_out(
     message: dict,  # The last message of a task; what came back is taken out
     context: Context,  # Of the step, here
@@ -190,7 +169,7 @@ def lay_out(
             store, remote, manifest = Store(context.home), Remote(url, context.home), read_manifest(folder)
             bring(store, remote, manifest.outputs if manifest else ())
             if logs:
-                _adopt(logs, files, url, context.home, folder)
+                take_versions(logs, files, url, context.home, folder)
     except DataError:
         (folder / "step.json").unlink(missing_ok=True)
         raise
