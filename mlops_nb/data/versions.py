@@ -34,7 +34,7 @@ else:
 # %% auto #0
 __all__ = ['TRIES', 'SAME', 'Written', 'newest', 'snapshot', 'versions', 'datasets', 'find_version', 'load_version']
 
-# %% ../../nbs/data/10_versions.ipynb #cc1199ab
+# %% ../../nbs/data/10_versions.ipynb #d1b0898d
 @dataclass
 class Written:
     "Rows that are stored, and are no version yet."
@@ -72,7 +72,7 @@ def _store(log: Log, stream: Stream, digest: Digest, levels: Levels) -> Written:
             raise
     return Written(stream, writer, levels, digest)
 
-# %% ../../nbs/data/10_versions.ipynb #6e5e26eb
+# %% ../../nbs/data/10_versions.ipynb #455442e4
 def _resume(log: Log, base: dict | None, schema: pa.Schema) -> Digest:
     "The digest of a version, ready for the rows that follow."
     if base is None:
@@ -116,7 +116,7 @@ def newest(
     found = (log.note(each) for each in reversed(numbers) if each)
     return next((note for note in found if note and note.get("digest")), None)
 
-# %% ../../nbs/data/10_versions.ipynb #9b09bc9f
+# %% ../../nbs/data/10_versions.ipynb #40233d56
 TRIES = 60  # of a commit that others get in the way of
 
 
@@ -227,7 +227,7 @@ def snapshot(
     watch.tell("output", version)
     return version
 
-# %% ../../nbs/data/10_versions.ipynb #f6a78214
+# %% ../../nbs/data/10_versions.ipynb #c3f99ef1
 def versions(
     name: str,  # The data set
     home: str | Path | None = None,  # The store; None takes the project's
@@ -260,7 +260,7 @@ def datasets(
     return sorted(Path(each.path).name for each in found
                   if each.type == FileType.Directory and NAME.fullmatch(Path(each.path).name))
 
-# %% ../../nbs/data/10_versions.ipynb #c6a7c70c
+# %% ../../nbs/data/10_versions.ipynb #45b9d8a4
 def find_version(
     name: str,  # The data set
     which: int | str | datetime | None = None,  # Number, digest's first characters, tag, time, run:<id>; None: newest
@@ -268,9 +268,11 @@ def find_version(
     storage_options: dict[str, str] | None = None,  # Keys and settings of an object store
 ) -> DataVersion:  # The version, whose rows have not been read
     "Look a version up; raise `DataError` when it is unknown or ambiguous."
+    check_name(name)
+    log = Log(f"{data_home(home)}/{name}", storage_options)
+    if which is None and (note := newest(log)):  # by far the most common, and no other entry has to be read for it
+        return to_version(log, name, note, read_marks(log))
     known = versions(name, home, storage_options)
-    if which is None:
-        return known[-1]
     found, asked = _matching(known, which)
     if len({version.digest for version in found}) != 1:
         shown = ", ".join(f"{version.version} ({version.digest[:12]})" for version in known[-5:])
