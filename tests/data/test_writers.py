@@ -136,8 +136,10 @@ def test_files_of_the_dead_go_by_garbage_collection_only(battle):
 
 def test_a_batch_that_was_sent_again_changes_nothing(battle):
     home, told = battle
-    number, _, version, digest, _ = next(line for line in told[0] if line[1] == "appended")
+    writer, (number, _, version, digest, _) = next(
+        (writer, line) for writer, lines in told.items() for line in lines if line[1] == "appended"
+    )
     before = len(versions("appended", home=home))
-    again = snapshot(rows_of(0, number), "appended", mode="append", batch=f"0/{number}", home=home)
+    again = snapshot(rows_of(writer, number), "appended", mode="append", batch=f"{writer}/{number}", home=home)
     assert (again.version, again.digest) == (version, digest)
     assert len(versions("appended", home=home)) == before
