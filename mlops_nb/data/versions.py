@@ -9,12 +9,13 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from .content import DataVersion, to_version, watch
-from .digest import Digest, frame_digest
+from .digest import BLOCK, Digest, frame_digest
 from .frames import plain_table, rows_of  # noqa: F401  schema takes it from here
 from .lazy import LazyModule
 from mlops_nb.data.log import (
@@ -32,9 +33,10 @@ else:
     pd, pa = LazyModule("pandas"), LazyModule("pyarrow")
 
 # %% auto #0
-__all__ = ['TRIES', 'SAME', 'Written', 'newest', 'snapshot', 'versions', 'datasets', 'find_version', 'load_version']
+__all__ = ['MANY', 'SMALL', 'TRIES', 'SAME', 'Written', 'newest', 'snapshot', 'versions', 'datasets', 'find_version',
+           'load_version']
 
-# %% ../../nbs/data/10_versions.ipynb #d1b0898d
+# %% ../../nbs/data/10_versions.ipynb #62b2e5a2
 @dataclass
 class Written:
     "Rows that are stored, and are no version yet."
@@ -72,17 +74,16 @@ def _store(log: Log, stream: Stream, digest: Digest, levels: Levels) -> Written:
             raise
     return Written(stream, writer, levels, digest)
 
-# %% ../../nbs/data/10_versions.ipynb #455442e4
+# %% ../../nbs/data/10_versions.ipynb #22cdd797
 def _resume(log: Log, base: dict | None, schema: pa.Schema) -> Digest:
     "The digest of a version, ready for the rows that follow."
     if base is None:
         return Digest(schema)
-    digest, skip, names = Digest(unpack_schema(base["types"]), base["state"]), base["state"]["rows"], []
-    for name, rows, _ in files_of(open_table(log, base["version"])):
-        if skip >= rows and not names:
-            skip -= rows
-        else:
-            names.append(name)
+    digest, skip = Digest(unpack_schema(base["types"]), base["state"]), base["state"]["rows"]
+    files = files_of(open_table(log, base["state_at"]))
+    while files and skip >= files[0][1]:
+        skip -= files.pop(0)[1]
+    names = [name for name, _, _ in files]
     if base["state"]["rows"] < base["rows"]:
         for table in read_parts(log.filesystem, names, digest.schema, base["levels"], skip=skip):
             digest.update(table)
@@ -113,10 +114,36 @@ def newest(
 ) -> dict | None:  # Its note; None when there is no version
     "The note of the newest version; entries of other programs on top of it are stepped over."
     numbers = log.names() if number is None else range(number + 1)
-    found = (log.note(each) for each in reversed(numbers) if each)
-    return next((note for note in found if note and note.get("digest")), None)
+    at = None
+    for each in reversed(numbers):
+        note = log.note(each) if each else None
+        if note and note.get("digest"):
+            return note | {"state_at": at or note["version"]}
+        at = at or (each if note and note.get("tidied") else None)
+    return None
 
-# %% ../../nbs/data/10_versions.ipynb #40233d56
+
+MANY, SMALL = 64, 4_000_000  # so many files of less than so many bytes at the end of a table are put together
+
+
+def _tidy(log: Log, base: dict) -> dict:
+    "Put many small files at the end of a table together; the note of its newest version, as it is then."
+    table = open_table(log)
+    files = files_of(table)
+    small = list(reversed([*takewhile(lambda file: file[1] < BLOCK and file[2] < SMALL, reversed(files))]))
+    if table.version() != base["state_at"] or len(small) < MANY:
+        return base
+    names, schema = [name for name, _, _ in small], unpack_schema(base["types"])
+    writer = PartWriter(log.filesystem, schema)
+    writer.write(pa.concat_tables(list(read_parts(log.filesystem, names, schema, base["levels"]))))
+    writer.close()
+    try:
+        commit(log, table, {"tidied": len(names)}, schema, writer.parts, "append", instead=names)
+    except Conflict:  # others are at work: another time
+        writer.drop()
+    return newest(log)
+
+# %% ../../nbs/data/10_versions.ipynb #abb49cb5
 TRIES = 60  # of a commit that others get in the way of
 
 
@@ -130,7 +157,7 @@ def _publish(log: Log, name: str, mode: str, written: Written, facts: dict, batc
             return log.note(known)
         last = table.version()
         base = newest(log, last)
-        if mode == "append" and base and base["version"] != last:
+        if mode == "append" and base and base["state_at"] != last:
             raise DataError(f"version {last} of `{name}` was made by another program, which left no digest",
                             "take a snapshot of the whole with mode='replace'")
         if mode == "append" and (base and base["version"]) != based[1]:
@@ -212,6 +239,7 @@ def snapshot(
     base = newest(log) if mode == "append" else None
     if base:
         _fits(stream, base, name)
+        base = _tidy(log, base)
     digest = _resume(log, base, stream.schema)
     written = _store(log, stream, digest, Levels())
     if not written.rows:
@@ -227,7 +255,7 @@ def snapshot(
     watch.tell("output", version)
     return version
 
-# %% ../../nbs/data/10_versions.ipynb #c3f99ef1
+# %% ../../nbs/data/10_versions.ipynb #c142799b
 def versions(
     name: str,  # The data set
     home: str | Path | None = None,  # The store; None takes the project's
@@ -260,7 +288,7 @@ def datasets(
     return sorted(Path(each.path).name for each in found
                   if each.type == FileType.Directory and NAME.fullmatch(Path(each.path).name))
 
-# %% ../../nbs/data/10_versions.ipynb #45b9d8a4
+# %% ../../nbs/data/10_versions.ipynb #87c1d415
 def find_version(
     name: str,  # The data set
     which: int | str | datetime | None = None,  # Number, digest's first characters, tag, time, run:<id>; None: newest

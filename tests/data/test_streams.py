@@ -14,6 +14,7 @@ import pytest
 
 from mlops_nb.data.digest import frame_digest
 from mlops_nb.data.log import Log, commit, open_table
+from mlops_nb.data.tags import collect_garbage, remove_old
 from mlops_nb.data.versions import find_version, load_version, snapshot, versions
 from mlops_nb.errors import DataError
 
@@ -151,6 +152,24 @@ def test_appended_levels_and_forms_are_those_of_both(tmp_path):
     for kind in ("int64", "Int64"):
         snapshot(pd.DataFrame({"a": pd.array([1], kind)}), "n", mode="append", home=tmp_path)
     assert str(load_version("n", home=tmp_path)["a"].dtype) == "Int64"
+
+
+def test_many_small_appends_stay_few_files_and_all_versions_stay(tmp_path, monkeypatch):
+    from mlops_nb.data import versions as module
+
+    monkeypatch.setattr(module, "MANY", 5)
+    made = [snapshot(pd.DataFrame({"a": [k]}), "x", mode="append", home=tmp_path) for k in range(30)]
+    assert len(open_table(Log(made[-1].path)).file_uris()) <= 5
+    assert [v.digest for v in versions("x", home=tmp_path)] == [v.digest for v in made]
+    for k, version in enumerate(made):
+        assert load_version("x", version.version, home=tmp_path)["a"].tolist() == list(range(k + 1))
+    assert made[-1].digest == frame_digest(pd.DataFrame({"a": range(30)}))
+    kept = files(tmp_path)
+    assert collect_garbage("x", older_than=0, home=tmp_path) == {"x": []}
+    remove_old("x", keep=1, dry=False, home=tmp_path)
+    assert load_version("x", home=tmp_path)["a"].tolist() == list(range(30))
+    assert len(files(tmp_path)) <= 5 < len(kept)
+    assert snapshot(pd.DataFrame({"a": [30]}), "x", mode="append", home=tmp_path).rows == 31
 
 
 def test_a_batch_is_appended_once_whatever_it_holds(tmp_path):
