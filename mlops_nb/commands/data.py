@@ -117,7 +117,7 @@ def _head(version, rows: int) -> str:
         return df.to_string(index=False, max_cols=12, max_colwidth=30)
     return ""
 
-
+# %% ../../nbs/commands/50_data.ipynb #072d990a
 @data.command(short_help="Compare two versions.")
 @click.argument("name")
 @click.argument("old")
@@ -179,7 +179,7 @@ def _held(path: str, known: list) -> set[int]:
     named = {v["version"] for run in runs for m in run.manifests() for v in m.versions if v["path"] == path}
     return named | {version.version for version in known if version.run in ids}
 
-
+# %% ../../nbs/commands/50_data.ipynb #3fc1d564
 @data.command(short_help="Let old versions go, and what dead writers left.")
 @click.argument("name", required=False)
 @click.option("--keep", type=click.IntRange(1), help="So many of the newest versions stay.")

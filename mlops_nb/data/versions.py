@@ -36,7 +36,7 @@ else:
 __all__ = ['MANY', 'SMALL', 'TRIES', 'SAME', 'Written', 'newest', 'snapshot', 'versions', 'datasets', 'find_version',
            'load_version']
 
-# %% ../../nbs/data/10_versions.ipynb #62b2e5a2
+# %% ../../nbs/data/10_versions.ipynb #933f4427
 @dataclass
 class Written:
     "Rows that are stored, and are no version yet."
@@ -74,7 +74,7 @@ def _store(log: Log, stream: Stream, digest: Digest, levels: Levels) -> Written:
             raise
     return Written(stream, writer, levels, digest)
 
-# %% ../../nbs/data/10_versions.ipynb #22cdd797
+# %% ../../nbs/data/10_versions.ipynb #8b21566d
 def _resume(log: Log, base: dict | None, schema: pa.Schema) -> Digest:
     "The digest of a version, ready for the rows that follow."
     if base is None:
@@ -107,7 +107,7 @@ def _fits(stream: Stream, base: dict, name: str) -> dict[str, str]:
                             f"`df.astype({{{column!r}: {one!r}}})`")
     return stream.form | base["form"]
 
-
+# %% ../../nbs/data/10_versions.ipynb #0c7846fe
 def newest(
     log: Log,  # Of a data set
     number: int | None = None,  # Of the newest entry; None looks
@@ -143,7 +143,7 @@ def _tidy(log: Log, base: dict) -> dict:
         writer.drop()
     return newest(log)
 
-# %% ../../nbs/data/10_versions.ipynb #abb49cb5
+# %% ../../nbs/data/10_versions.ipynb #f30aab96
 TRIES = 60  # of a commit that others get in the way of
 
 
@@ -181,7 +181,7 @@ def _publish(log: Log, name: str, mode: str, written: Written, facts: dict, batc
 
 SAME = ("digest", "form", "levels", "key")  # two versions that are equal in these come back as the same frame
 
-
+# %% ../../nbs/data/10_versions.ipynb #4425edb7
 def _count_again(log: Log, name: str, written: Written, base: dict | None) -> Digest:
     "The digest of the rows that were written, behind those of another version."
     if base:
@@ -255,7 +255,7 @@ def snapshot(
     watch.tell("output", version)
     return version
 
-# %% ../../nbs/data/10_versions.ipynb #c142799b
+# %% ../../nbs/data/10_versions.ipynb #521efc50
 def versions(
     name: str,  # The data set
     home: str | Path | None = None,  # The store; None takes the project's
@@ -288,7 +288,7 @@ def datasets(
     return sorted(Path(each.path).name for each in found
                   if each.type == FileType.Directory and NAME.fullmatch(Path(each.path).name))
 
-# %% ../../nbs/data/10_versions.ipynb #87c1d415
+# %% ../../nbs/data/10_versions.ipynb #b1e74077
 def find_version(
     name: str,  # The data set
     which: int | str | datetime | None = None,  # Number, digest's first characters, tag, time, run:<id>; None: newest
