@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from .config import whole_file, write_whole
+from .data.content import DataVersion, watch
 from .errors import DataError, NotebookError
 from .run.cells import read_notebook, source
 from .run.manifest import Context, read_context, record
@@ -122,6 +123,15 @@ def trial(
     for key in params:
         _check_name(key, "parameter")
     _tell("trial", name=name, params=params, metrics=_numbers(metrics, "metric"))
+
+# %% ../nbs/10_step.ipynb #06eceee1
+def _tell_version(role: str, version: DataVersion) -> None:
+    "Note a version that was read or written."
+    _tell("version", role=role, name=version.name, version=version.version, digest=version.digest, rows=version.rows,
+          schema=version.schema, nulls=version.note["nulls"], path=version.path, size=version.size)
+
+
+watch.run, watch.tell = (lambda: context().run or None), _tell_version
 
 # %% ../nbs/10_step.ipynb #5e18551f
 def attach(

@@ -35,12 +35,25 @@ def test_help_answers_at_once():
 
 
 def test_the_command_imports_nothing_heavy():
-    heavy = ["mlflow", "pandas", "sklearn", "papermill", "pydantic", "rich", "xgboost", "pandera"]
+    heavy = [
+        "mlflow",
+        "deltalake",
+        "duckdb",
+        "pyarrow",
+        "pandas",
+        "sklearn",
+        "papermill",
+        "pydantic",
+        "rich",
+        "xgboost",
+        "pandera",
+    ]
     code = f"import mlops_nb.cli, sys; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
 HOUSE = ["cache", "cache ls", "cache gc", "cache verify"]
+HOUSE += ["data", "data ls", "data show", "data diff", "data tag", "data gc"]
 COMMANDS = ["run", "resume", "cancel", "steps", "runs", "show", "diff", "reproduce", "sync", "ui", *HOUSE]
 
 
@@ -64,6 +77,9 @@ def test_every_command_explains_itself_with_an_example(command):
         (["run", "pipelines/twice/01_twice.ipynb"], "name the folder: pipelines/twice"),
         (["runs", "-n", "0"], "is not in the range"),
         (["cache", "ls", "-n", "-1"], "is not in the range"),
+        (["data", "ls", "heart"], "there is no snapshot of `heart`"),
+        (["data", "show", "../heart"], "is no name for a data set"),
+        (["data", "gc", "--keep", "0"], "is not in the range"),
         (["run", "twice", "--to", "thrice"], "did you mean `twice`"),
         (["show", "ffff"], "there is no run `ffff`"),
         (["ui", "--port", "99999999"], "port"),

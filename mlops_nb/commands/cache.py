@@ -10,7 +10,7 @@ import json
 
 import click
 
-from .tell import console, self_name, table
+from .tell import console, self_name, size_text, table
 
 # %% ../../nbs/commands/30_cache.ipynb #4fe7b53f
 def _open():
@@ -20,13 +20,6 @@ def _open():
     from mlops_nb.run.store import Store
 
     return StepCache(Store(settings().home))
-
-
-def _size(number: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000 or unit == "GB":
-            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1000
 
 
 @click.group()
@@ -71,7 +64,7 @@ def ls(as_json, most):
     shown = table("key", "notebook", "run", "kept (UTC)", "saves", "size", right=("saves", "size"))
     for row in rows:
         kept, saves = row["kept"][:19].replace("T", " "), f"{row['seconds']:.1f} s"
-        shown.add_row(row["key"][:12], row["notebook"], row["run"][:8], kept, saves, _size(row["size"]))
+        shown.add_row(row["key"][:12], row["notebook"], row["run"][:8], kept, saves, size_text(row["size"]))
     console().print(shown)
 
 
@@ -89,7 +82,7 @@ def gc(days, yes):
     from mlops_nb.run.cache import collect
 
     going, size = collect(_open(), days, dry=not yes)
-    click.echo(f"{len(going)} files, {_size(size)}{' removed' if yes else ''}")
+    click.echo(f"{len(going)} files, {size_text(size)}{' removed' if yes else ''}")
     if going and not yes:
         click.echo(f"to remove them: {self_name()} cache gc --days {days:g} --yes")
 

@@ -5,265 +5,335 @@
 # %% ../../nbs/data/10_versions.ipynb #bce388ad
 from __future__ import annotations
 
-import hashlib
-import html
-import json
 import re
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from ..config import settings, whole_file, write_whole
+from .content import DataVersion, to_version, watch
+from .digest import BLOCK, Digest, frame_digest
+from .frames import plain_table, rows_of  # noqa: F401  schema takes it from here
 from .lazy import LazyModule
+from mlops_nb.data.log import (
+    NAME, Conflict, Log, check_name, commit, create_table, data_home, files_of, open_table, pause,
+)
+from .marks import read_marks
+from .parts import Levels, PartWriter, pack, read_parts, unpack_schema
+from .stream import Stream, as_stream
 from ..errors import DataError, nearest
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
+    import pyarrow as pa
 else:
-    np, pd = LazyModule("numpy"), LazyModule("pandas")
+    pd, pa = LazyModule("pandas"), LazyModule("pyarrow")
 
 # %% auto #0
-__all__ = ['NUMBERS', 'TIMES', 'NAME', 'frame_digest', 'rows_of', 'DataVersion', 'snapshot', 'versions', 'load_version']
+__all__ = ['MANY', 'SMALL', 'TRIES', 'SAME', 'Written', 'newest', 'snapshot', 'versions', 'datasets', 'find_version',
+           'load_version']
 
-# %% ../../nbs/data/10_versions.ipynb #0fb1e9de
-def frame_digest(
-    df: pd.DataFrame,  # Columns named once, by text; each of one type
-) -> str:  # 64 hexadecimal characters
-    "The SHA-256 of a frame's content; raise `DataError` for a frame that has no clear content."
-    names = list(df.columns)
-    if wrong := [name for name in names if not isinstance(name, str)]:
-        raise DataError(f"the column {wrong[0]!r} is named by a {type(wrong[0]).__name__}",
-                        "name columns by text: `df.columns = df.columns.map(str)`")
-    if not df.columns.is_unique:
-        raise DataError(f"two columns are named `{df.columns[df.columns.duplicated()][0]}`", "give each its own name")
-    # one digest a column, then one over all: columns can be hashed apart, later also in parallel
-    columns = [[name, _column_digest(df[name])] for name in names]
-    return hashlib.sha256(json.dumps([len(df), columns]).encode()).hexdigest()
+# %% ../../nbs/data/10_versions.ipynb #933f4427
+@dataclass
+class Written:
+    "Rows that are stored, and are no version yet."
 
+    stream: Stream
+    writer: PartWriter
+    levels: Levels
+    digest: Digest
 
-def _column_digest(column: pd.Series) -> str:
-    "The digest of one column: its type, the places of its nulls, its values."
-    if column.dtype == object:
-        column = column.where(column.notna(), None)  # NaN, NaT, pd.NA: one absence
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        levels = column.cat.remove_unused_categories().cat.categories
-        kind = f"category of {_column_digest(levels.to_series())}" if column.cat.ordered else "category"
-        nulls, values = _text_parts(column.astype(levels.dtype))[1:] if _is_text(levels) else \
-            _parts(column.astype(object).infer_objects())[1:]
-    else:
-        kind, nulls, values = _text_parts(column) if _is_text(column) else _parts(column)
-    # each part is hashed by itself, so that pieces of a column can be fed one after the other
-    parts = [kind, hashlib.sha256(nulls).hexdigest(), *(hashlib.sha256(part).hexdigest() for part in values)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-# %% ../../nbs/data/10_versions.ipynb #dd1bee8a
-NUMBERS = "biuf"  # numpy's kinds of truth values, integers and floats
-TIMES = "mM"
+    @property
+    def rows(self) -> int:
+        "How many there are."
+        return sum(rows for _, rows in self.writer.parts)
 
 
-def _is_text(values: pd.Series | pd.Index) -> bool:
-    "Whether all values are text, nulls apart; nothing but nulls counts as text when it is stored so."
-    return pd.api.types.is_string_dtype(values.dtype) and pd.api.types.infer_dtype(values, skipna=True) in (
-        "string", "empty")
+def _store(log: Log, stream: Stream, digest: Digest, levels: Levels) -> Written:
+    "Write the rows of a stream to files, and count them into a digest beside it."
+    writer = PartWriter(log.filesystem, stream.schema)
+    with ThreadPoolExecutor(1) as beside:
+        waiting = None
+        try:
+            for piece in stream.pieces():
+                levels.see(piece)
+                if waiting:
+                    waiting.result()
+                waiting = beside.submit(digest.update, plain_table(piece, digest.schema))
+                writer.write(piece)
+            if waiting:
+                waiting.result()
+            writer.close()
+        except BaseException as error:
+            writer.drop()
+            if isinstance(error, OSError):
+                raise log._fault(error) from None
+            raise
+    return Written(stream, writer, levels, digest)
+
+# %% ../../nbs/data/10_versions.ipynb #8b21566d
+def _resume(log: Log, base: dict | None, schema: pa.Schema) -> Digest:
+    "The digest of a version, ready for the rows that follow."
+    if base is None:
+        return Digest(schema)
+    digest, skip = Digest(unpack_schema(base["types"]), base["state"]), base["state"]["rows"]
+    files = files_of(open_table(log, base["state_at"]))
+    while files and skip >= files[0][1]:
+        skip -= files.pop(0)[1]
+    names = [name for name, _, _ in files]
+    if base["state"]["rows"] < base["rows"]:
+        for table in read_parts(log.filesystem, names, digest.schema, base["levels"], skip=skip):
+            digest.update(table)
+    return digest
 
 
-def _parts(column: pd.Series) -> tuple[str, np.ndarray, list]:
-    "Type, row numbers of the nulls, and the values as bytes, for anything but text."
-    dtype, missing = column.dtype, column.isna().to_numpy()
-    nulls = np.flatnonzero(missing).astype("<i8")
-    kind = getattr(dtype, "kind", "O")
-    if kind in TIMES and not isinstance(dtype, pd.ArrowDtype):
-        plain = column.dt.tz_convert(None) if isinstance(dtype, pd.DatetimeTZDtype) else column
-        unit = "ms" if plain.dt.unit == "s" else plain.dt.unit
-        values = plain.dt.as_unit(unit).to_numpy().view("<i8")
-        return str(dtype).replace("[s", "[ms"), nulls, [np.where(missing, 0, values)]
-    if kind in NUMBERS and not isinstance(dtype, pd.ArrowDtype):
-        fixed = np.dtype(getattr(dtype, "numpy_dtype", dtype)).newbyteorder("<")
-        values = column.to_numpy(dtype=fixed, na_value=0) if missing.any() else column.to_numpy(dtype=fixed)
-        if kind == "f":
-            values = np.where(missing, 0, values) + np.zeros(1, fixed)  # adding zero turns -0.0 into 0.0
-        name = str(fixed.newbyteorder("=")) if isinstance(dtype, np.dtype) else str(dtype)
-        return name, nulls, [np.ascontiguousarray(values, fixed)]
-    array = _arrow(column)
-    return f"{array.type}", nulls, [repr(array.to_pylist()).encode()]
+def _fits(stream: Stream, base: dict, name: str) -> dict[str, str]:
+    "The form of both together; raise `DataError` for rows that cannot be appended to a version."
+    known, new = unpack_schema(base["types"]), stream.schema
+    for column in [*known.names, *new.names]:
+        if column not in new.names or column not in known.names:
+            side = "lack the column" if column not in new.names else "have a column more:"
+            raise DataError(f"the rows for `{name}` {side} `{column}`",
+                            "make the columns equal, or start anew with mode='replace'")
+        if known.field(column).type != new.field(column).type:
+            raise DataError(f"column `{column}` of `{name}` is {known.field(column).type}, and in these rows it is "
+                            f"{new.field(column).type}", "give it the same type, or start anew with mode='replace'")
+        one, other = base["form"].get(column), stream.form.get(column)
+        if one and other and one != other:
+            raise DataError(f"column `{column}` of `{name}` is `{one}` in pandas, and in these rows it is `{other}`",
+                            f"`df.astype({{{column!r}: {one!r}}})`")
+    return stream.form | base["form"]
 
-# %% ../../nbs/data/10_versions.ipynb #a189700b
-def _text_parts(column: pd.Series) -> tuple[str, np.ndarray, list]:
-    "Type, row numbers of the nulls, and length and letters of the texts."
-    array = _arrow(column.astype(object), "large_string")
-    offsets = np.frombuffer(array.buffers()[1], "<i8", len(array) + 1) if len(array) else np.zeros(1, "<i8")
-    nulls = np.flatnonzero(column.isna().to_numpy()).astype("<i8")
-    return "text", nulls, [np.diff(offsets), array.buffers()[2] or b""]
+# %% ../../nbs/data/10_versions.ipynb #0c7846fe
+def newest(
+    log: Log,  # Of a data set
+    number: int | None = None,  # Of the newest entry; None looks
+) -> dict | None:  # Its note; None when there is no version
+    "The note of the newest version; entries of other programs on top of it are stepped over."
+    numbers = log.names() if number is None else range(number + 1)
+    at = None
+    for each in reversed(numbers):
+        note = log.note(each) if each else None
+        if note and note.get("digest"):
+            return note | {"state_at": at or note["version"]}
+        at = at or (each if note and note.get("tidied") else None)
+    return None
 
 
-def _arrow(column: pd.Series, kind: str | None = None):
-    "A column as one Arrow array; raise `DataError` when its values are of several types, or of none that is stored."
-    import pyarrow
+MANY, SMALL = 64, 4_000_000  # so many files of less than so many bytes at the end of a table are put together
 
-    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) == "mixed" and (
-            column.dropna().map(type).nunique() > 1):  # Arrow would take text among bytes for bytes
-        raise DataError(*_mixed_story(column, TypeError("its values are of several types")))
+
+def _tidy(log: Log, base: dict) -> dict:
+    "Put many small files at the end of a table together; the note of its newest version, as it is then."
+    table = open_table(log)
+    files = files_of(table)
+    small = list(reversed([*takewhile(lambda file: file[1] < BLOCK and file[2] < SMALL, reversed(files))]))
+    if table.version() != base["state_at"] or len(small) < MANY:
+        return base
+    names, schema = [name for name, _, _ in small], unpack_schema(base["types"])
+    writer = PartWriter(log.filesystem, schema)
+    writer.write(pa.concat_tables(list(read_parts(log.filesystem, names, schema, base["levels"]))))
+    writer.close()
     try:
-        array = pyarrow.array(column, type=pyarrow.type_for_alias(kind) if kind else None, from_pandas=True)
-    except (pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
-        raise DataError(*_mixed_story(column, error)) from None
-    return array.combine_chunks() if isinstance(array, pyarrow.ChunkedArray) else array
+        commit(log, table, {"tidied": len(names)}, schema, writer.parts, "append", instead=names)
+    except Conflict:  # others are at work: another time
+        writer.drop()
+    return newest(log)
+
+# %% ../../nbs/data/10_versions.ipynb #f30aab96
+TRIES = 60  # of a commit that others get in the way of
 
 
-def _mixed_story(column: pd.Series, error: Exception) -> tuple[str, str]:
-    "What to say about a column of several types: which, how many of each, and where the rarest stand."
-    kinds = column.dropna().map(lambda value: type(value).__name__)
-    if kinds.nunique() < 2:
-        return f"column `{column.name}` cannot be stored: {error}", "turn its values into numbers, text or timestamps"
-    counts = kinds.value_counts()
-    rare = column.loc[kinds.index[kinds == counts.index[-1]]].head(3)
-    rows = ", ".join(f"row {index}: {value!r}" for index, value in rows_of(rare))
-    return (f"column `{column.name}` mixes types: {', '.join(f'{n} {kind}' for kind, n in counts.items())} ({rows})",
-            "give the column one type: correct these rows at their source")
+def _publish(log: Log, name: str, mode: str, written: Written, facts: dict, batch: str | None) -> dict:
+    "Make what was written a version; the note of the version that holds it is given back."
+    based = written.digest, facts.pop("base")  # what the digest was counted on
+    for attempt in range(1, TRIES):
+        table = open_table(log) or create_table(log)
+        if batch and (known := table.transaction_version(f"batch:{batch}")) is not None:
+            written.writer.drop()
+            return log.note(known)
+        last = table.version()
+        base = newest(log, last)
+        if mode == "append" and base and base["state_at"] != last:
+            raise DataError(f"version {last} of `{name}` was made by another program, which left no digest",
+                            "take a snapshot of the whole with mode='replace'")
+        if mode == "append" and (base and base["version"]) != based[1]:
+            based = _count_again(log, name, written, base), base and base["version"]
+        note = _note(written, based[0], base, mode, facts, name)
+        if base and mode == "replace" and all(base.get(k) == note[k] for k in SAME):
+            written.writer.drop()
+            return base
+        try:
+            action = "append" if base and mode == "append" else "overwrite"
+            number = commit(log, table, note, based[0].schema, written.writer.parts, action, batch)
+            return note | {"version": number}
+        except Conflict:
+            first = log.note(last + 1) if last + 1 in log.names() else None
+            if first and first.get("id") == facts["id"]:
+                return first  # it was us: the answer had been lost, and the request repeated
+            pause(attempt)
+    written.writer.drop()
+    raise DataError(f"others wrote to `{name}` all the time: {TRIES} tries", "try again later")
 
 
-def rows_of(
-    column: pd.Series,  # Values with their index
-) -> list[tuple[Any, Any]]:  # (index label, value), as plain Python values
-    "The rows of a column as pairs, fit for a message."
-    return [(index.item() if hasattr(index, "item") else index, value.item() if hasattr(value, "item") else value)
-            for index, value in column.items()]
+SAME = ("digest", "form", "levels", "key")  # two versions that are equal in these come back as the same frame
 
-# %% ../../nbs/data/10_versions.ipynb #c151e9e9
-@dataclass(frozen=True)
-class DataVersion:
-    "One immutable snapshot of a frame."
+# %% ../../nbs/data/10_versions.ipynb #4425edb7
+def _count_again(log: Log, name: str, written: Written, base: dict | None) -> Digest:
+    "The digest of the rows that were written, behind those of another version."
+    if base:
+        _fits(written.stream, base, name)
+    digest = _resume(log, base, written.stream.schema)
+    names = [part for part, _ in written.writer.parts]
+    for rows in read_parts(log.filesystem, names, written.stream.schema, written.levels.note()):
+        digest.update(plain_table(rows, digest.schema))
+    return digest
 
-    name: str  # The data set
-    digest: str  # `frame_digest` of the content, 64 hexadecimal characters
-    rows: int  # Number of rows
-    schema: dict[str, str]  # Type of each column, in order
-    source: dict[str, Any] | None  # What the source said of itself; None for a frame from nowhere
-    created: str  # When this content was first kept, UTC, ISO 8601 with microseconds
-    path: str  # Where it is kept
 
-    def __repr__(self) -> str:
-        return f"DataVersion({self.name!r}, {self.digest[:12]!r}, rows={self.rows}, columns={len(self.schema)})"
-
-    def _repr_html_(self) -> str:
-        source = (self.source or {}).get("address", "a frame in memory")
-        facts = {
-            "version": f"{self.name} {self.digest[:12]}",
-            "rows": f"{self.rows:,}",
-            "columns": ", ".join(f"{column} ({kind})" for column, kind in self.schema.items()),
-            "source": str(source),
-            "created": f"{self.created[:19].replace('T', ' ')} UTC",
-        }
-        lines = (f"<tr><th>{k}</th><td style='text-align:left'>{html.escape(v)}</td></tr>" for k, v in facts.items())
-        return f"<table>{''.join(lines)}</table>"
+def _note(written: Written, digest: Digest, base: dict | None, mode: str, facts: dict, name: str) -> dict:
+    "What the version says of itself."
+    (whole, nulls), levels, form, size = digest.result(), written.levels.note(), written.stream.form, facts["size"]
+    if base and mode == "append":
+        form, size, both = _fits(written.stream, base, name), size + base["size"], Levels(base["levels"])
+        both.add(written.levels)
+        levels = both.note()
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    return facts | {"digest": whole, "rows": digest.rows, "types": pack(digest.schema), "form": form, "levels": levels,
+                    "nulls": nulls, "state": digest.state, "size": size, "created": now, "mode": mode,
+                    "parent": base and base["version"]}
 
 # %% ../../nbs/data/10_versions.ipynb #1483710f
-def _types(df: pd.DataFrame) -> dict[str, str]:
-    return {name: str(dtype) for name, dtype in df.dtypes.items()}
-
-
-def _write(df: pd.DataFrame, path: Path) -> None:
-    "Write a table as Parquet; raise `DataError` for a type that Parquet does not have."
-    import pyarrow
-
-    try:
-        df.to_parquet(path, index=False)
-    except (pyarrow.ArrowException, ValueError, TypeError) as error:
-        raise DataError(f"the frame cannot be kept: {error}", "give its columns plain types") from None
-
-
-def _read(path: Path, types: dict[str, str]) -> pd.DataFrame:
-    "Read a kept table and give its columns the types that they had."
-    import pyarrow
-
-    try:
-        df = pd.read_parquet(path)
-        return df.astype({name: kind for name, kind in types.items() if str(df[name].dtype) != kind})
-    except (pyarrow.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{path.name} is damaged: {error}", "restore the file, or take the snapshot again") from None
-
-
-def _verify(df: pd.DataFrame, digest: str, what: str) -> pd.DataFrame:
-    "Hand `df` on when it has the content that it should have."
-    if (found := frame_digest(df)) != digest:
-        raise DataError(f"{what}: what was read back has the digest {found[:12]}, not {digest[:12]}",
-                        "restore the file or take the snapshot again; if it is new, give its columns plain types")
-    return df
-
-
-def _version(note: Path) -> DataVersion:
-    "The version that a note beside its table describes."
-    try:
-        return DataVersion(path=str(note.with_suffix(".parquet")), **json.loads(note.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"the note {note.name} is damaged: {error}",
-                        "delete it and take the snapshot again") from None
-
-# %% ../../nbs/data/10_versions.ipynb #be559d8f
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def _folder(name: str, home: str | Path | None) -> Path:
-    "Where the versions of one data set are kept."
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise DataError(f"{name!r} is no name for a data set", "use letters, digits, `.`, `_` and `-`")
-    return (Path(home) if home is not None else settings().home) / "data" / name
+def _described(data: Any, source: Any) -> Any:
+    "What the source of some rows says of itself."
+    source = data if source is None and hasattr(data, "describe") and hasattr(data, "read") else source
+    return source.describe() if hasattr(source, "describe") else source
 
 
 def snapshot(
-    df: pd.DataFrame,  # At least one row; a plain index (it is not kept)
+    data: Any,  # A DataFrame, source, Arrow table or reader, DuckDB relation, or Dask DataFrame; at least one row
     name: str,  # The data set: letters, digits, `.`, `_`, `-`
-    source: Any = None,  # Where the rows come from: a `Source`, or what one would say of itself
-    home: str | Path | None = None,  # The store; None takes the project's
+    source: Any = None,  # Where the rows come from: a source, or what one would say of itself; None asks `data`
+    mode: str = "replace",  # replace: these are all rows; append: they follow those of the newest version
+    key: str | list[str] | None = None,  # The columns that name a row, for `diff_versions`
+    message: str | None = None,  # What to say to whoever reads the list of versions
+    run: str | None = None,  # The run that makes it; None takes the one that this process is part of
+    batch: str | None = None,  # The id of a micro-batch: appended once, however often it is tried
+    query: str | None = None,  # The query that made the rows
+    home: str | Path | None = None,  # The store, a folder or an address such as s3://bucket/prefix; None: the project's
+    storage_options: dict[str, str] | None = None,  # Keys and settings of an object store; shown nowhere
 ) -> DataVersion:  # The version that holds this content, new or known
-    "Keep `df` as an immutable version of `name`; raise `DataError` when it cannot be kept as it is."
-    folder = _folder(name, home)
-    if df.empty:
-        raise DataError(f"the snapshot of `{name}` would be empty: {df.shape[0]} rows, {df.shape[1]} columns",
+    "Keep rows as an immutable version of `name`; raise `DataError` when they cannot be kept as they are."
+    check_name(name)
+    if mode not in ("replace", "append") or (batch and mode != "append"):
+        raise DataError(f"mode={mode!r} with batch={batch!r} makes no sense", "a batch goes with mode='append'"
+                        if batch else nearest(str(mode), ("replace", "append")))
+    log = Log(f"{data_home(home)}/{name}", storage_options)
+    stream, described = as_stream(data), _described(data, source)
+    columns = [key] if isinstance(key, str) else list(key or ())
+    for column in columns:
+        if column not in stream.schema.names:
+            raise DataError(f"the key of `{name}` names no column: `{column}`", nearest(column, stream.schema.names))
+    base = newest(log) if mode == "append" else None
+    if base:
+        _fits(stream, base, name)
+        base = _tidy(log, base)
+    digest = _resume(log, base, stream.schema)
+    written = _store(log, stream, digest, Levels())
+    if not written.rows:
+        if base:
+            return to_version(log, name, base, read_marks(log))
+        raise DataError(f"the snapshot of `{name}` would be empty: 0 rows, {len(stream.schema)} columns",
                         "look for the step before that lost the rows")
-    if df.index.nlevels > 1 or df.index.name is not None or not pd.api.types.is_integer_dtype(df.index.dtype):
-        raise DataError(f"the index of `{name}` holds data ({df.index.names}), and an index is not kept",
-                        "make it a column: `df.reset_index()`")
-    digest = frame_digest(df)
-    note, table = folder / f"{digest}.json", folder / f"{digest}.parquet"
-    if not (note.is_file() and table.is_file()):
-        with whole_file(table) as temporary:
-            _write(df, temporary)
-            _verify(_read(temporary, _types(df)), digest, f"column types of `{name}`: {_types(df)}")
-        said = source.describe() if hasattr(source, "describe") else source
-        created = datetime.now(UTC).isoformat(timespec="microseconds")
-        version = DataVersion(name, digest, len(df), _types(df), said, created, str(table))
-        write_whole(note, json.dumps({k: v for k, v in asdict(version).items() if k != "path"}, indent=1, default=str))
-    write_whole(folder / "newest", digest)
-    return _version(note)
+    size = sum(info.size for info in log.filesystem.get_file_info([part for part, _ in written.writer.parts]))
+    facts = {"id": uuid4().hex, "source": described, "query": query, "run": run or watch.run(), "message": message,
+             "batch": batch, "size": size, "base": base and base["version"],
+             "key": columns or (base or {}).get("key") or []}
+    version = to_version(log, name, _publish(log, name, mode, written, facts, batch), read_marks(log))
+    watch.tell("output", version)
+    return version
 
-# %% ../../nbs/data/10_versions.ipynb #9b7e0ca3
+# %% ../../nbs/data/10_versions.ipynb #521efc50
 def versions(
     name: str,  # The data set
     home: str | Path | None = None,  # The store; None takes the project's
-) -> list[DataVersion]:  # Oldest content first
+    storage_options: dict[str, str] | None = None,  # Keys and settings of an object store
+) -> list[DataVersion]:  # Oldest first; those whose rows were removed say so in `gone`
     "All versions of a data set; raise `DataError` when there is none."
-    folder = _folder(name, home)
-    notes = [path for path in folder.glob("*.json") if not path.name.startswith(".")]  # a dot: still being written
+    check_name(name)
+    log = Log(f"{data_home(home)}/{name}", storage_options)
+    notes = log.notes()
     if not notes:
-        known = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
-        raise DataError(f"there is no snapshot of `{name}`", nearest(name, known))
-    return sorted(map(_version, notes), key=lambda version: (version.created, version.digest))
+        raise DataError(f"there is no snapshot of `{name}`", nearest(name, datasets(home, storage_options)))
+    marks = read_marks(log)
+    return [to_version(log, name, note, marks) for note in notes]
+
+
+def datasets(
+    home: str | Path | None = None,  # The store; None takes the project's
+    storage_options: dict[str, str] | None = None,  # Keys and settings of an object store
+) -> list[str]:  # Their names
+    "The data sets of a store."
+    from pyarrow.fs import FileSelector, FileType
+
+    place = Log(data_home(home), storage_options)
+    if "://" not in place.uri and not Path(place.uri).is_dir():
+        return []
+    try:
+        found = place.filesystem.get_file_info(FileSelector("", allow_not_found=True))
+    except OSError as error:
+        raise place._fault(error) from None
+    return sorted(Path(each.path).name for each in found
+                  if each.type == FileType.Directory and NAME.fullmatch(Path(each.path).name))
+
+# %% ../../nbs/data/10_versions.ipynb #b1e74077
+def find_version(
+    name: str,  # The data set
+    which: int | str | datetime | None = None,  # Number, digest's first characters, tag, time, run:<id>; None: newest
+    home: str | Path | None = None,  # The store; None takes the project's
+    storage_options: dict[str, str] | None = None,  # Keys and settings of an object store
+) -> DataVersion:  # The version, whose rows have not been read
+    "Look a version up; raise `DataError` when it is unknown or ambiguous."
+    check_name(name)
+    log = Log(f"{data_home(home)}/{name}", storage_options)
+    if which is None and (note := newest(log)):  # by far the most common, and no other entry has to be read for it
+        return to_version(log, name, note, read_marks(log))
+    known = versions(name, home, storage_options)
+    found, asked = _matching(known, which)
+    if len({version.digest for version in found}) != 1:
+        shown = ", ".join(f"{version.version} ({version.digest[:12]})" for version in known[-5:])
+        raise DataError(f"{len(found)} of {len(known)} versions of `{name}` {asked}", f"the last: {shown}")
+    return found[-1]
+
+
+def _matching(known: list[DataVersion], which: int | str | datetime) -> tuple[list[DataVersion], str]:
+    "The versions that somebody may mean, and what he asked for in words."
+    text = which.isoformat() if isinstance(which, datetime) else str(which)
+    if tagged := [version for version in known if text in version.tags]:
+        return tagged, f"have the tag {text}"
+    if isinstance(which, int) or re.fullmatch(r"\d{1,7}", text):
+        return [version for version in known if version.version == int(text)], f"have the number {text}"
+    if text.startswith("run:"):
+        return [v for v in known if v.run and v.run.startswith(text[4:])][-1:], f"were made by the run {text[4:]}"
+    if re.match(r"\d{4}-\d\d-\d\d", text):
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise DataError(f"{text} is no time", "write 2026-05-01, or 2026-05-01T12:00:00+00:00") from None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return [v for v in known if datetime.fromisoformat(v.created) <= moment][-1:], f"were there at {text}"
+    return [v for v in known if v.digest.startswith(text.lower())], f"begin with {text}, or have it as a tag"
 
 
 def load_version(
     name: str,  # The data set
-    digest: str | None = None,  # Which version, the first characters are enough; None takes the last snapshot
+    which: int | str | datetime | None = None,  # As in `find_version`
+    columns: list[str] | None = None,  # Which; None takes all
+    where: str | None = None,  # A condition in SQL, such as "age > 40"
     home: str | Path | None = None,  # The store; None takes the project's
+    storage_options: dict[str, str] | None = None,  # Keys and settings of an object store
 ) -> pd.DataFrame:  # The rows as they were kept, numbered from 0
-    "Read a version and verify its content; raise `DataError` when it is unknown, ambiguous or damaged."
-    known = versions(name, home)
-    pointer = _folder(name, home) / "newest"
-    digest = digest or (pointer.read_text().strip() if pointer.is_file() else known[-1].digest)
-    found = [version for version in known if version.digest.startswith(digest.lower())]
-    if len(found) != 1:
-        shown = ", ".join(version.digest[:12] for version in known[-5:])
-        raise DataError(f"{len(found)} of {len(known)} versions of `{name}` begin with {digest}", f"the last: {shown}")
-    return _verify(_read(Path(found[0].path), found[0].schema), found[0].digest, f"`{name}` is damaged")
+    "Read a version, all of it verified by its digest; raise `DataError` when it is unknown, ambiguous or damaged."
+    return find_version(name, which, home, storage_options).read(columns, where)

@@ -31,6 +31,7 @@ from mlops_nb.run.dask_task import (
     run_there,
     send,
     stop_there,
+    take_versions,
     unpack,
     versions,
 )
@@ -159,7 +160,7 @@ def lay_out(
     url: str,  # The shared store's address; empty where the project's folder is shared
 ) -> None:
     "Put what a task gave back where a step that ran here would have put it; raise `DataError` when it is not there."
-    packed, pointers = message.pop("packed", b""), message.pop("pointers", {})
+    packed, logs, files = message.pop("packed", b""), message.pop("logs", {}), message.pop("files", ())
     folder = Path(message.pop("folder", context.folder.parent / ".started" / f"{context.step}-{uuid.uuid4().hex[:8]}"))
     if packed:
         unpack(packed, folder)
@@ -167,11 +168,8 @@ def lay_out(
         if url:
             store, remote, manifest = Store(context.home), Remote(url, context.home), read_manifest(folder)
             bring(store, remote, manifest.outputs if manifest else ())
-            for file in message.pop("files", ()):
-                if not (context.home / file).exists() and not remote.fetch(file):
-                    raise DataError(f"{file} did not come from the shared store", "look whether it can be reached")
-            for file, digest in pointers.items():
-                write_whole(context.home / file, digest)
+            if logs:
+                take_versions(logs, files, url, context.home, folder)
     except DataError:
         (folder / "step.json").unlink(missing_ok=True)
         raise

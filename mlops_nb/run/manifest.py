@@ -80,7 +80,7 @@ def to_context(
 # %% ../../nbs/run/20_manifest.ipynb #e08eb83a
 def record(
     folder: Path,  # The step's folder
-    event: str,  # load, save, log, trial, attach or note
+    event: str,  # load, save, version, log, trial, attach or note
     **facts: object,  # What there is to say, in JSON's types
 ) -> None:
     "Append one event to the journal of a step."
@@ -140,6 +140,7 @@ class Manifest:
     history: tuple[dict, ...] = ()  # Every value: key, value, at
     trials: tuple[dict, ...] = ()  # name, params, metrics of each candidate tried
     attachments: tuple[str, ...] = ()  # Files below `attachments/`
+    versions: tuple[dict, ...] = ()  # Data versions that were read and written: role, name, version, digest, …
     notes: tuple[str, ...] = ()  # What the notebook has to say to the reader of the run
     cells: dict[str, float] = field(default_factory=dict)  # Seconds of each code cell, by number
     failure: Failure | None = None
@@ -180,6 +181,7 @@ def build_manifest(
         history=history,
         trials=tuple(of("trial")),
         attachments=tuple(dict.fromkeys(e["name"] for e in of("attach"))),
+        versions=tuple({(e["role"], e["path"], e["version"]): e for e in of("version")}.values()),
         notes=tuple(e["text"] for e in of("note")),
         **facts,
     )
@@ -201,8 +203,8 @@ def to_manifest(
     facts = dict(record)
     for name in ("inputs", "outputs"):
         facts[name] = tuple(to_output(o) for o in facts[name])
-    for name in ("history", "trials", "attachments", "notes"):
-        facts[name] = tuple(facts[name])
+    for name in ("history", "trials", "attachments", "versions", "notes"):
+        facts[name] = tuple(facts.get(name, ()))
     return Manifest(**facts | {"failure": Failure(**facts["failure"]) if facts["failure"] else None})
 
 

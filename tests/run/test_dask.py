@@ -173,6 +173,10 @@ def test_snapshots_and_attachments_come_back_from_afar(far, dask, write):
 
     (version,) = versions("points", settings(far).home)
     assert run.manifests()[0].notes == (version.digest,)
+    assert version.run == run.id
+    (told,) = run.manifests()[0].versions
+    assert (told["role"], told["version"], told["path"]) == ("output", version.version, version.path)
+    assert version.read()["x"].tolist() == [1, 2]
     assert str(far) not in (run.folder / "take" / "attachments" / "deep" / "a.txt").read_text()
 
 

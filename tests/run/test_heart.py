@@ -16,6 +16,7 @@ from projects import HEART, VARIABLES, make_project, run_by_hand
 from quick import quickly
 
 from mlops_nb.config import settings
+from mlops_nb.data.versions import find_version
 from mlops_nb.run.execute import run_pipeline
 from mlops_nb.run.pipeline import read_pipeline
 from mlops_nb.run.record import list_runs
@@ -91,6 +92,14 @@ def test_an_unmodified_client_finds_everything_in_mlflow(first):
     assert {("input", "train"), ("input", "valid")} <= set(data)
     made = {d.dataset.name: d.dataset.digest for d in children["ingest"].inputs.dataset_inputs}
     assert data["input", "train"] == made["train"]
+    (kept,) = (d for d in children["ingest"].inputs.dataset_inputs if d.dataset.source_type == "delta_table")
+    version = find_version("heart", home=settings(root).home)
+    assert (kept.dataset.name, kept.dataset.digest) == ("heart", version.digest[:36])
+    assert {t.key: t.value for t in kept.tags} == {"mlflow.data.context": "output", "mlops_nb.version": "1"}
+    assert json.loads(kept.dataset.source) == {"path": version.path, "delta_table_version": 1}
+    assert json.loads(kept.dataset.profile)["num_rows"] == version.rows == 462
+    assert len(json.loads(kept.dataset.schema)["mlflow_colspec"]) == 10
+    assert version.run == run.id
     trials = client.search_runs(
         [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{children['train'].info.run_id}'"
     )
