@@ -9,6 +9,7 @@ import bz2
 import glob
 import gzip
 import hashlib
+import json
 import lzma
 import re
 import shutil
@@ -24,8 +25,8 @@ from ..config import file_digest
 from ..errors import DataError, nearest
 
 # %% auto #0
-__all__ = ['SECRET', 'SCHEMES', 'PATIENCE', 'PACKED', 'PIECE', 'shown', 'secrets_of', 'is_remote', 'expand', 'Fetched',
-           'ending_of', 'fetch']
+__all__ = ['SECRET', 'SCHEMES', 'PATIENCE', 'PACKED', 'PIECE', 'shown', 'secrets_of', 'is_remote', 'NoMatch', 'expand', 'mark_of',
+           'remote_table', 'Fetched', 'ending_of', 'fetch']
 
 # %% ../../nbs/data/01_addresses.ipynb #b01c8133
 SECRET = re.compile(r"pass|pwd|secret|token|key|credential|signature|\bsig\b|account", re.IGNORECASE)
@@ -64,6 +65,10 @@ def is_remote(
     return "://" in address and not address.startswith(("file://", "local://"))
 
 
+class NoMatch(DataError):
+    "No file matches a pattern."
+
+
 def expand(
     address: str,  # A path, an address, or a pattern with `*`, `**`, `?` or `[…]`
     options: dict[str, Any] | None = None,  # `storage_options` for fsspec
@@ -83,7 +88,7 @@ def expand(
     else:
         found, near = _remote_glob(address, options or {}), "look at what the store holds"
     if not found:
-        raise DataError(f"no file matches {shown(address)}", near)
+        raise NoMatch(f"no file matches {shown(address)}", near)
     return sorted(found)
 
 
@@ -106,6 +111,45 @@ SCHEMES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "ad
 PATIENCE = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}  # seconds; for S3
 
 
+def mark_of(
+    address: str,  # Of one file
+    options: dict[str, Any],  # `storage_options` for fsspec
+) -> tuple[str, float]:  # A mark that changes with the file, and when that was (seconds; 0 where only the store knows)
+    "What tells whether a file has changed, without reading it."
+    if not is_remote(address):
+        stat = Path(address).stat()
+        return f"{stat.st_size} {stat.st_mtime_ns}", stat.st_mtime
+
+    def find():
+        system, path = _system(address, options)
+        system.invalidate_cache()
+        return system.ukey(path)
+
+    return _asked(find, address, options), 0.0
+
+
+def remote_table(
+    address: str,  # Of Parquet files in a store; a pattern stands for many
+    options: dict[str, Any],  # `storage_options` for fsspec
+) -> tuple[Any, dict[str, Any]]:  # Arrow's data set over them, and what `describe` shall say of them
+    "Parquet files that are read where they lie, and only those parts that are asked for."
+    import pyarrow
+    import pyarrow.dataset
+
+    def find():
+        system, _ = _system(address, options)
+        paths = [_system(name, options)[1] for name in expand(address, options)]
+        marks = [[name.rsplit("/", 1)[-1], system.ukey(name)] for name in paths]
+        try:
+            dataset = pyarrow.dataset.dataset(paths, filesystem=system, format="parquet")
+        except pyarrow.ArrowInvalid as error:
+            raise DataError(f"{shown(address)} is not whole Parquet: {error}", "write or copy the files again") from None
+        mark = hashlib.sha256(json.dumps(marks).encode()).hexdigest()  # by size and time, as the store has them
+        return dataset, {"kind": "file", "address": shown(address), "mark": mark, "files": len(paths)}
+
+    return _asked(find, address, options)
+
+
 def _system(address: str, options: dict[str, Any]):
     "fsspec's file system for an address, and the path in it."
     import fsspec
@@ -120,6 +164,8 @@ def _asked(question: Callable[[], Any], address: str, options: dict[str, Any]) -
     scheme = address.split("://")[0]
     try:
         return question()
+    except DataError:
+        raise
     except ImportError:
         needed = SCHEMES.get(scheme) or "its driver"
         raise DataError(f"{shown(address)} needs {needed}", f"pip install {needed}") from None

@@ -5,12 +5,14 @@
 # %% ../../nbs/data/09_databases.ipynb #b0aaecdc
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +30,7 @@ else:
     pd, pa = LazyModule("pandas"), LazyModule("pyarrow")
 
 # %% auto #0
-__all__ = ['CONNECT_TIMEOUT', 'FIXES', 'PIECE', 'ADBC', 'password_of', 'SqlSource']
+__all__ = ['CONNECT_TIMEOUT', 'FIXES', 'PIECE', 'PLAIN', 'ADBC', 'password_of', 'SqlSource', 'after_watermark']
 
 # %% ../../nbs/data/09_databases.ipynb #651abdfd
 _NAMED = re.compile(r"(?:secret://)?(env|file)[:/](.+)")
@@ -219,6 +221,7 @@ def _fix_for(said: str) -> str:
 
 # %% ../../nbs/data/09_databases.ipynb #63dd099a
 PIECE = 10_000  # rows that are asked for at a time
+PLAIN = (bool, int, float, str, bytes, date, time, timedelta)  # what Arrow has as it is
 _OIDS = {16: "bool", 20: "int64", 21: "int64", 23: "int64", 700: "float64", 701: "float64", 1700: "float64",
          1082: "date32", 1114: "timestamp[us]", 1184: "timestamp[us, tz=UTC]"}  # PostgreSQL's types, where all is null
 
@@ -232,12 +235,11 @@ def _array(values: tuple, name: str, source: SqlSource):
         values = [None if value is None else json.dumps(value, default=str) for value in values]
     elif memoryview in kinds:
         values = [None if value is None else bytes(value) for value in values]
+    elif len(kinds) == 1 and not issubclass(next(iter(kinds)), PLAIN):  # such as a UUID or a network address
+        values = [None if value is None else str(value) for value in values]
     try:
         return pa.array(values)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        plain = {bool, int, float, str, bytes}
-        if len(kinds) == 1 and not kinds & plain:  # such as a UUID or a network address
-            return pa.array([None if value is None else str(value) for value in values])
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise DataError(f"{source.address}: column `{name}` holds {names} ({error})",
                         f"give it one type in the query: CAST({name} AS …)") from None
@@ -259,8 +261,8 @@ def _spooled(source: SqlSource, names: list[str], pieces: Iterator, nulls: dict[
     finally:
         tick.close()
     if not places:
-        raise DataError(f"{source.address}: the result has {len(names)} columns and no rows",
-                        "check the query's conditions and parameters")
+        raise _NoRows(f"{source.address}: the result has {len(names)} columns and no rows",
+                      "check the query's conditions and parameters")
     return places, pa.schema([(f.name, nulls.get(f.name, pa.string()) if pa.types.is_null(f.type) else f.type) for f in schema])
 
 # %% ../../nbs/data/09_databases.ipynb #634bcc9a
@@ -295,6 +297,31 @@ def _unique(source: SqlSource, names: list[str]) -> list[str]:
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{source.address}: the result names `{twice}` more than once", "name its columns with AS")
     return names
+
+
+def after_watermark(
+    source: SqlSource,  # A table or a query
+    column: str,  # One of its columns
+    low: Any,  # The least value of it; None for all rows
+):  # The rows at or above `low`, and those without a value; None when there is none
+    "The rows of a source from a watermark on."
+    preparer = source.url.get_dialect()().identifier_preparer
+    table = ".".join(map(preparer.quote_identifier, source.table.split("."))) if source.table else ""
+    query = f"SELECT * FROM {table or f'({source.query}) AS watched'}"
+    name, params = preparer.quote_identifier(column), dict(source.params)
+    if low is not None:
+        query += f" WHERE {name} >= :from_watermark OR {name} IS NULL"
+        params["from_watermark"] = low
+    found = copy.copy(source)
+    found.query, found.table, found.params = query, None, params
+    try:
+        return found.batches()
+    except _NoRows:
+        return None
+
+
+class _NoRows(DataError):
+    "A query gave nothing."
 
 
 def _by_sqlalchemy(source: SqlSource, url, spool: Spool):
@@ -344,8 +371,8 @@ def _by_adbc(source: SqlSource, url, spool: Spool):
         finally:
             tick.close()
     if not places:
-        raise DataError(f"{source.address}: the result has {len(names)} columns and no rows",
-                        "check the query's conditions and parameters")
+        raise _NoRows(f"{source.address}: the result has {len(names)} columns and no rows",
+                      "check the query's conditions and parameters")
     return places, schema
 
 
@@ -363,10 +390,15 @@ def _adbc_address(url, timeout: int) -> str:
 
 
 def _usual(field):
-    "The type that a column has when it comes by the other way."
-    kind, metadata = field.type, field.metadata or {}
-    if b'"numeric"' in metadata.get(b"ARROW:extension:metadata", b"") or "numeric" in str(kind) or pa.types.is_decimal(kind):
+    "The type that a column has when it comes by the other way; raise `DataError` when it does not come by this one."
+    kind = field.type
+    if isinstance(kind, pa.OpaqueType) and kind.type_name == "numeric" or pa.types.is_decimal(kind):
         return pa.float64()
+    if isinstance(kind, pa.UuidType):
+        return pa.string()
+    if isinstance(kind, pa.OpaqueType) or pa.types.is_nested(kind) or pa.types.is_interval(kind):
+        raise DataError(f"column `{field.name}` has a type that ADBC does not translate ({kind})",
+                        f"write CAST({field.name} AS text) in the query, or leave ADBC out")
     if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
     if pa.types.is_integer(kind):
@@ -380,5 +412,6 @@ def _usual(field):
 
 def _as_usual(batch, schema):
     "A batch in the types that `_usual` gave."
-    columns = [column.storage if isinstance(column, pa.ExtensionArray) else column for column in batch.columns]
+    columns = [pa.array([value and str(value) for value in column.to_pylist()]) if isinstance(column, pa.UuidArray) else
+               column.storage if isinstance(column, pa.ExtensionArray) else column for column in batch.columns]
     return pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import codecs
+import copy
 import hashlib
 import json
 import tempfile
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .addresses import Fetched, ending_of, expand, fetch, is_remote, secrets_of, shown
+from .addresses import Fetched, ending_of, expand, fetch, is_remote, shown
 from .delimited import DelimitedReader, final_schema, typed_batches
 from .lazy import LazyModule
 from .progress import Progress
@@ -240,6 +241,7 @@ class FileSource:
             if name not in known:
                 raise DataError(f"a {ending} file has no option `{name}`", nearest(name, known))
         self._facts: dict[str, Any] | None = None
+        self._names: list[str] | None = None
 
     def __repr__(self) -> str:
         return f"FileSource({shown(self.address)!r})"
@@ -256,19 +258,32 @@ class FileSource:
         "Read within bounds of memory; raise `DataError` as `read` does, for damaged tables while rows are taken."
         return _open(self)
 
+    def only(
+        self,
+        names: list[str],  # Some of the files that the pattern matches
+    ) -> FileSource:  # A source of those
+        "The same source, for some of its files."
+        one = copy.copy(self)
+        one._names, one._facts = list(names), None
+        return one
+
+    def describe_place(self) -> str:
+        "Where the files are, without secrets; their content is not looked at."
+        return shown(self.address) if is_remote(self.address) else self.path.as_posix()
+
     def describe(self) -> dict[str, Any]:  # `kind`, `address`, `sha256` of the bytes that were read, what was found, options
         "Say which files these are, and by their fingerprint which content; raise `DataError` when one is missing."
         if self._facts is None:
             with tempfile.TemporaryDirectory(dir=self.temp_folder) as folder:
                 self._facts = _identity(_fetch_all(self, Path(folder)))
         options = {"options": json.loads(json.dumps(self.options, default=str))} if self.options else {}
-        address = shown(self.address) if is_remote(self.address) else self.path.as_posix()
-        return {"kind": "file", "address": address, **self._facts, **options}
+        return {"kind": "file", "address": self.describe_place(), **self._facts, **options}
 
 # %% ../../nbs/data/08_files.ipynb #38b53ceb
 def _fetch_all(source: FileSource, folder: Path) -> list[Fetched]:
     "All files of a source, plain and on this disk."
-    return [fetch(name, folder, source.storage_options, _must_exist) for name in expand(str(source.path), source.storage_options)]
+    names = source._names or expand(str(source.path), source.storage_options)
+    return [fetch(name, folder, source.storage_options, _must_exist) for name in names]
 
 
 def _identity(files: list[Fetched]) -> dict[str, Any]:
