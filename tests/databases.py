@@ -103,8 +103,7 @@ def object_store(folder: Path) -> Iterator[dict]:
                 if time.monotonic() > deadline:
                     raise TimeoutError((folder / "store.log").read_text()) from None
                 time.sleep(0.1)
-        yield {"key": "testing", "secret": "hunter2", "endpoint_url": f"http://127.0.0.1:{port}",
-               "client_kwargs": {"region_name": "us-east-1"}}  # fmt: skip
+        yield {"key": "testing", "secret": "hunter2", "endpoint_url": f"http://127.0.0.1:{port}"}
     finally:
         process.kill()
         process.wait()

@@ -169,7 +169,10 @@ def _asked(question: Callable[[], Any], address: str, options: dict[str, Any]) -
     except ImportError:
         needed = SCHEMES.get(scheme) or "its driver"
         raise DataError(f"{shown(address)} needs {needed}", f"pip install {needed}") from None
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if isinstance(error.__cause__, OSError):  # how a web server says that it is not there at all
+            raise DataError(f"{shown(address)} cannot be read: {_said(error.__cause__, address, options)}",
+                            "check that the server is running and the address is right") from None
         what = f"{shown(address)} does not exist"
         raise DataError(what, "check bucket (or host) and path, and that it is the right account") from None
     except PermissionError as error:

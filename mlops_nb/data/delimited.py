@@ -28,12 +28,13 @@ else:
     pd, pa, arrow_csv = map(LazyModule, ("pandas", "pyarrow", "pyarrow.csv"))
 
 # %% auto #0
-__all__ = ['CHUNK', 'NULLS', 'arrow_type', 'DelimitedReader', 'final_schema', 'typed_batches']
+__all__ = ['CHUNK', 'NULLS', 'ZONED', 'arrow_type', 'DelimitedReader', 'final_schema', 'typed_batches']
 
 # %% ../../nbs/data/05_delimited.ipynb #01163f93
 CHUNK = 16 << 20  # bytes that are parsed at a time
 NULLS = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
          "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]  # as pandas has them
+ZONED = re.compile(r"[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$")  # a moment that says its time zone
 _MISFIT = re.compile(r"In CSV column #(\d+):.*?(?:invalid value|expected .*? in|not in range:?) '(.*?)'", re.DOTALL)
 
 
@@ -134,6 +135,9 @@ def _look(reader: DelimitedReader, layout: Layout) -> None:
             last = len(piece) < CHUNK
             tables, bad, used = _take(reader, data, layout, (line, offset), last)
             ends = line_ends(data[:used])
+            if not used and not last and len(data) <= LONGEST:
+                rest = data
+                continue
             if not used:  # one row, longer than a chunk
                 bad = [BadRow(layout.shown, line, f"has more than {LONGEST:,} bytes", data[:1000].decode("utf-8", "replace"), "long")]
                 ends, used = 1, len(data) + _skip_line(file)
@@ -158,7 +162,7 @@ def _skip_line(file) -> int:
 def _take(reader: DelimitedReader, data: bytes, layout: Layout, place: tuple[int, int], last: bool) -> tuple:
     "What the whole rows at the beginning of `data` hold: tables, bad rows, and how many bytes that were."
     end = cut(data, layout.delimiter, last)
-    if end and b"\0" not in data[:end]:
+    if end and b"\0" not in data[:end] and not _may_hold_giants(data[:end]):
         try:
             return [_parse(reader, data[:end], layout)], [], end
         except _Misfit:
@@ -168,6 +172,12 @@ def _take(reader: DelimitedReader, data: bytes, layout: Layout, place: tuple[int
            for at, reason, raw, kind in seen.bad]
     tables, misfits = _fit(reader, seen.good, layout)
     return tables, sorted(bad + misfits, key=lambda row: row.line), (end or len(data)) - seen.left
+
+
+def _may_hold_giants(data: bytes) -> bool:
+    "Whether a row could be longer than it may: some stretch of half that length has no line end."
+    half = LONGEST // 2
+    return any(data.find(b"\n", i, i + half) < 0 for i in range(0, len(data) - half + 1, half))
 
 
 def _fit(reader: DelimitedReader, rows: list[tuple[int, bytes]], layout: Layout) -> tuple[list, list[BadRow]]:
@@ -221,7 +231,7 @@ def _widen(reader: DelimitedReader, said: str, names: list[str]) -> None:
         raise _Misfit(said)
     name, value = names[int(match[1])], match[2]
     kind = reader.kinds.get(name)
-    if name in reader.dates and "expected no zone" in said and not any(block.kinds.get(name) for block in reader.blocks):
+    if name in reader.dates and ZONED.search(value) and kind == pa.timestamp("ns") and not any(block.kinds.get(name) for block in reader.blocks):
         reader.kinds[name] = pa.timestamp("ns", "UTC")
     elif name in reader.declared or kind not in (pa.int64(), pa.float64(), pa.bool_()):
         raise _Misfit(f"invalid literal {value!r} for column `{name}` of type {kind}")

@@ -66,7 +66,7 @@ def _to_utf8(file: Fetched, encoding: str, target: Path) -> Path:
                 text = decoder.decode(piece, final=not piece)
             except UnicodeError as error:
                 whole = getattr(error, "object", piece) or b"?"
-                start = whole.rfind(b"\n", 0, error.start) + 1
+                start = whole.rfind(b"\n", 0, getattr(error, "start", 0)) + 1
                 line = lines + whole.count(b"\n", 0, start) + 1
                 place = done - (len(whole) - len(piece)) + start
                 raise wrong_encoding(whole[start:].split(b"\n")[0], encoding, file.name, line, place) from None
@@ -250,7 +250,12 @@ class FileSource:
         self,
     ) -> pd.DataFrame:  # One row a row of the files, in their order
         "Read all rows; raise `DataError` when a file is missing, empty, damaged, or not what its ending says."
-        return self.batches().read_all().to_pandas()
+        rows = self.batches()
+        try:
+            return rows.read_all().to_pandas()
+        except (pa.ArrowException, ValueError, KeyError, TypeError) as error:  # names and notes of a table are data too
+            raise DataError(f"{self.describe_place()} does not hold a table as pandas has it: {error}",
+                            "write or copy the file again") from None
 
     def batches(
         self,

@@ -31,7 +31,7 @@ class BadRow:
     line: int  # Its first line, from 1
     reason: str  # What is wrong with it
     text: str  # The row as it stands there
-    kind: str = "value"  # value, ragged, quote, nul, encoding or long
+    kind: str = "value"  # value, cell, ragged, quote, nul, encoding or long
 
 # %% ../../nbs/data/03_quarantine.ipynb #8670b0cc
 class BadRows:
@@ -81,8 +81,8 @@ class BadRows:
             return DataError(f"{first.file} is not a table: {self.count} of {self.rows} rows do not have the header's "
                              f"cells ({where})", "check that the file is CSV, or pass delimiter='…'")
         if first.kind != "ragged":
-            sign = "," if first.kind == "encoding" else ":"
-            return DataError(f"{first.file}, line {first.line}{sign} {first.reason}", fix)
+            unit, sign = "row" if first.kind == "cell" else "line", "," if first.kind == "encoding" else ":"
+            return DataError(f"{first.file}, {unit} {first.line}{sign} {first.reason}", fix)
         return DataError(f"{first.file}: {self.count} of the first {self.rows} rows cannot be read: {where}", fix)
 
     def finish(

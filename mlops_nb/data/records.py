@@ -89,7 +89,9 @@ class RecordReader:
 def _take(reader: RecordReader, data: bytes, numbers: Sequence[int], shown: str) -> tuple[list, list[BadRow]]:
     "The tables and the bad rows of a block."
     try:
-        return ([_parse(reader, data)] if data.strip() else []), []
+        tables = [_parse(reader, data)] if data.strip() else []
+        if sum(table.num_rows for table in tables) in (len(numbers), sum(map(bool, map(bytes.strip, data.split(b"\n"))))):
+            return tables, []
     except _Misfit:
         pass
     good, bad = [], []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .lazy import LazyModule
 from .quarantine import BadRow, BadRows
-from .text import bad_byte, column_names, encodings_that_fit, sniff_delimiter, wrong_encoding
+from .text import any_length, bad_byte, column_names, encodings_that_fit, sniff_delimiter, wrong_encoding
 from ..errors import DataError
 
 if TYPE_CHECKING:
@@ -82,17 +82,15 @@ def walk(
     "Go through a block row by row."
     lines = data.splitlines(keepends=True)
     tail = b"" if last or not lines or lines[-1].endswith((b"\n", b"\r")) else lines.pop()
-    found, limit = Walk([], [], len(tail)), csv.field_size_limit(len(data) + 1)
-    try:
+    found = Walk([], [], len(tail))
+    with any_length():
         _walk_on(found, lines, line, position, width, delimiter, last)
-    finally:
-        csv.field_size_limit(limit)
     return found
 
 
 def _walk_on(found: Walk, lines: list[bytes], line: int, position: int, width: int, delimiter: str, last: bool) -> None:
     "Sort the rows that begin in `lines`."
-    begin = 0
+    begin, short = 0, sum(map(len, lines)) <= LONGEST
     while begin < len(lines):
         reader = csv.reader((text.decode("latin-1") for text in lines[begin:]), delimiter=delimiter, strict=True)
         base = begin
@@ -100,7 +98,7 @@ def _walk_on(found: Walk, lines: list[bytes], line: int, position: int, width: i
             try:
                 row = next(reader, None)
             except csv.Error as error:
-                if str(error).startswith("unexpected end") and not last and begin:
+                if str(error).startswith("unexpected end") and not last and (begin or short):
                     found.left += sum(map(len, lines[begin:]))  # the next block may hold the end
                     return
                 reason = f"a quote that is wrong or never closed ({error})"
@@ -122,7 +120,7 @@ def _judge(found: Walk, row: list[str], line: int, position: int, raw: bytes, wi
     if b"\0" in raw:
         line += raw[: raw.index(b"\0")].count(b"\n")
         found.bad.append((line, "a NUL byte", raw, "nul"))
-    elif (at := bad_byte(raw, "utf-8")) or _is_broken(raw):
+    elif (at := bad_byte(raw, "utf-8")) is not None:
         reason = f"byte {position + at} (0x{raw[at]:02x}) is not UTF-8; {encodings_that_fit(raw, 'utf-8')}"
         found.bad.append((line, reason.rstrip("; "), raw, "encoding"))
     elif len(raw) > LONGEST:
@@ -131,15 +129,6 @@ def _judge(found: Walk, row: list[str], line: int, position: int, raw: bytes, wi
         found.bad.append((line, f"has {len(row)} cells, not {width}", raw, "ragged"))
     else:
         found.good.append((line, raw))
-
-
-def _is_broken(raw: bytes) -> bool:
-    "Whether the very first byte is not UTF-8."
-    try:
-        raw.decode()
-    except UnicodeError:
-        return True
-    return False
 
 # %% ../../nbs/data/04_rows.ipynb #8ca406bc
 @dataclass(frozen=True)
@@ -172,15 +161,18 @@ def lay_out(
         delimiter = "\t" if Path(shown).suffix.lower() == ".tsv" else sniff_delimiter(lines[:100])
     reader, used = csv.reader(iter(lines), delimiter=delimiter, strict=True), 0
     try:
-        header = next((row for row in reader if row and (len(row) > 1 or row[0].strip())), [])
+        with any_length():
+            header = next((row for row in reader if row and (len(row) > 1 or row[0].strip())), [])
         used = reader.line_num
     except csv.Error as error:
         raise DataError(f"{shown}, line {reader.line_num}: the header cannot be read ({error})",
                         "look there for a quote that is not closed") from None
     ends = head[mark:].splitlines(keepends=True)
     body = mark + sum(map(len, ends[:used]))
-    if bad_byte(head[:body], "utf-8"):
-        number = next(i for i, line in enumerate(ends, 1) if _is_broken(line))
+    if body == len(head) < stat.st_size:
+        raise DataError(f"{shown}, line {used}: the header has more than {len(head):,} bytes", "write names, then the rows")
+    if bad_byte(head[:body], "utf-8") is not None:
+        number = next(i for i, line in enumerate(ends, 1) if bad_byte(line, "utf-8") is not None)
         raise wrong_encoding(ends[number - 1], "utf-8", shown, number, mark + sum(map(len, ends[: number - 1])))
     try:
         names = column_names(header, shown)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import codecs
 import csv
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..errors import DataError, nearest
 
 # %% auto #0
 __all__ = ['SIGNATURES', 'MARKS', 'DELIMITERS', 'sniff_encoding', 'wrong_encoding', 'bad_byte', 'encodings_that_fit',
-           'sniff_delimiter', 'column_names', 'check_columns']
+           'any_length', 'sniff_delimiter', 'column_names', 'check_columns']
 
 # %% ../../nbs/data/02_text.ipynb #5aab380a
 SIGNATURES = {  # how a file begins: what it is
@@ -71,7 +73,7 @@ def wrong_encoding(
     position: int,  # The bytes before the line
 ) -> DataError:  # To be raised
     "The error for a file that is not in `encoding`: where, which byte, and which encodings would fit."
-    at = bad_byte(line, encoding)
+    at = bad_byte(line, encoding) or 0
     fix = encodings_that_fit(line, encoding) or "find out its encoding and pass encoding='…'"
     byte = f"byte {position + at} (0x{line[at]:02x})" if at < len(line) else f"byte {position + at}"
     return DataError(f"{name}, line {number}, {byte} is not {encoding.upper()}", fix)
@@ -80,13 +82,13 @@ def wrong_encoding(
 def bad_byte(
     line: bytes,  # A line of a file
     encoding: str,  # The encoding that it should have
-) -> int:  # Where decoding fails; 0 when it does not
+) -> int | None:  # Where decoding fails; None when it does not
     "The place of the first byte that cannot be decoded."
     try:
         line.decode(encoding)
     except UnicodeError as error:
         return getattr(error, "start", 0)
-    return 0
+    return None
 
 
 def encodings_that_fit(
@@ -109,6 +111,16 @@ def _decoded(line: bytes, encoding: str) -> str:
 DELIMITERS = (",", ";", "\t", "|")
 
 
+@contextmanager
+def any_length() -> Iterator[None]:
+    "Let Python's CSV reader take cells of any length within the block: how long they may be is decided elsewhere."
+    limit = csv.field_size_limit(1 << 30)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
 def sniff_delimiter(
     lines: list[str],  # The first lines of a file, the header first
 ) -> str:  # One of `DELIMITERS`; a comma when there is one column only
@@ -119,7 +131,8 @@ def sniff_delimiter(
         share = sum(width == header for width in rows) / len(rows) if rows else 1.0
         return (share, header) if header > 1 else (0.0, 0)
 
-    return max(DELIMITERS, key=score)
+    with any_length():
+        return max(DELIMITERS, key=score)
 
 # %% ../../nbs/data/02_text.ipynb #bc812a8f
 def column_names(

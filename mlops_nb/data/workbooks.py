@@ -133,7 +133,7 @@ def read_sheet(
             f"column `{names[i]}` holds the {_kind(cell)} {cell!r}, and most of it is {usual[i][0][0]}"
             for i, cell in enumerate(row) if _kind(cell) not in ("", *(u for u, _ in usual[i]))), None)
         if reason:
-            wrong.append(BadRow(where, number, reason, "\t".join(map(str, row))))
+            wrong.append(BadRow(where, number, reason, "\t".join(map(str, row)), "cell"))
         else:
             good.append(row)
     bad.add(wrong, len(good))

@@ -184,7 +184,7 @@ def test_a_dead_server_and_a_silent_one(driver):
 @pytest.mark.parametrize("driver", [None, "adbc"])
 def test_a_server_that_dies_midway(driver):
     with postgres() as mortal:
-        query = "SELECT i, pg_sleep(0.0001) FROM generate_series(1, 1000000) AS i"
+        query = "SELECT i, pg_sleep(0.0001) IS NULL AS slept FROM generate_series(1, 1000000) AS i"
         threading.Timer(1.0, mortal.stop).start()
         with pytest.raises(DataError, match="refused"):
             source(mortal, driver, query=query).read()
