@@ -143,7 +143,8 @@ def remote_table(
         try:
             dataset = pyarrow.dataset.dataset(paths, filesystem=system, format="parquet")
         except pyarrow.ArrowInvalid as error:
-            raise DataError(f"{shown(address)} is not whole Parquet: {error}", "write or copy the files again") from None
+            raise DataError(f"{shown(address)} is not whole Parquet: {error}",
+                            "write or copy the files again") from None
         mark = hashlib.sha256(json.dumps(marks).encode()).hexdigest()  # by size and time, as the store has them
         return dataset, {"kind": "file", "address": shown(address), "mark": mark, "files": len(paths)}
 
@@ -259,7 +260,8 @@ def _unpack(path: Path, packing: str, target: Path, name: str) -> Path:
     try:
         with _unpacked(path, packing, name) as source, open(target, "wb") as file:
             shutil.copyfileobj(source, file, PIECE)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError,
+            NotImplementedError) as error:
         size = path.stat().st_size
         raise DataError(f"{name} is not a whole {PACKED[packing]} archive ({size:,} bytes): {error}",
                         "copy or pack the file again") from None

@@ -51,7 +51,8 @@ class _State:
             raise DataError(f"the state {self.path} is damaged ({error})",
                             "restore it from a copy; without it everything would be taken again") from None
         if known != source:
-            raise DataError(f"the state {self.path} belongs to {known}, not to {source}", "keep a state for each source")
+            raise DataError(f"the state {self.path} belongs to {known}, not to {source}",
+                            "keep a state for each source")
         return note
 
     def save(self, note: dict[str, Any]) -> None:
@@ -125,7 +126,8 @@ def _batch_of_files(source: FileSource, pending: dict[str, Any], state: _State) 
         if not is_remote(name) and not Path(name).is_file():
             raise DataError(f"{shown(name)} is gone, and the batch {pending['id'][:12]} needs it", "put it back")
         if mark_of(name, source.storage_options)[0] != mark:
-            raise DataError(f"{shown(name)} has changed since batch {pending['id'][:12]} began", "put back what it held")
+            raise DataError(f"{shown(name)} has changed since batch {pending['id'][:12]} began",
+                            "put back what it held")
     names = [name for name, _ in pending["files"]]
     return Batch(pending["id"], source.only(names), {"taken": [shown(name) for name in names]})
 
@@ -159,7 +161,8 @@ class _Boundary:
         "The rows of a table that are new."
         marks = table[self.column].to_pylist()
         if None in marks:
-            raise DataError(f"a row has no watermark: its `{self.column}` is missing", "choose a column that each row has")
+            raise DataError(f"a row has no watermark: its `{self.column}` is missing",
+                            "choose a column that each row has")
         marks = [mark.to_pydatetime() if isinstance(mark, pd.Timestamp) else mark for mark in marks]
         keep = []
         for i, mark in enumerate(marks):
@@ -211,7 +214,8 @@ class _Kept:
 
     def batches(self) -> pa.RecordBatchReader:
         file = pa.ipc.open_file(pa.OSFile(str(self.path)))
-        return pa.RecordBatchReader.from_batches(file.schema, (file.get_batch(i) for i in range(file.num_record_batches)))
+        return pa.RecordBatchReader.from_batches(file.schema,
+                                                 (file.get_batch(i) for i in range(file.num_record_batches)))
 
     def describe(self) -> dict[str, Any]:
         return self.source.describe()
@@ -220,7 +224,8 @@ class _Kept:
 def _batch_of_rows(source: SqlSource, pending: dict[str, Any], state: _State) -> Batch:
     "The batch that was put aside; raise `DataError` when its file is not what it was."
     if not state.rows.is_file() or file_digest(state.rows) != pending["sha256"]:
-        raise DataError(f"{state.rows} does not hold the batch {pending['id'][:12]}", "restore it; it belongs to the state")
+        raise DataError(f"{state.rows} does not hold the batch {pending['id'][:12]}",
+                        "restore it; it belongs to the state")
     said = {name: pending[name][1] for name in ("above", "up_to")}
     return Batch(pending["id"], _Kept(source, state.rows), said | {"rows": pending["rows"]})
 
@@ -237,10 +242,12 @@ def read_new(
     if isinstance(source, SqlSource) != (watermark is not None) or not isinstance(source, SqlSource | FileSource):
         raise DataError(f"{source!r} cannot be read bit by bit like this",
                         "pass a pattern of files, or an SqlSource with watermark='column'")
-    name = source.describe_place() if isinstance(source, FileSource) else f"{source.address} {source.table or source.query}"
+    name = source.describe_place() if isinstance(source,
+                                                 FileSource) else f"{source.address} {source.table or source.query}"
     lock = Lock(kept.path.with_name(f"{kept.path.name}.lock"))
     if not lock.acquire():
-        raise DataError(f"somebody else is reading with the state {kept.path}", "wait for it, or keep a state of your own")
+        raise DataError(f"somebody else is reading with the state {kept.path}",
+                        "wait for it, or keep a state of your own")
     try:
         note = kept.load(name)
         if note["pending"] is None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .addresses import SECRET
+from .credentials import password_of
 from .lazy import LazyModule
 from .progress import Progress
 from .spool import Spool
@@ -30,30 +30,7 @@ else:
     pd, pa = LazyModule("pandas"), LazyModule("pyarrow")
 
 # %% auto #0
-__all__ = ['CONNECT_TIMEOUT', 'FIXES', 'PIECE', 'PLAIN', 'ADBC', 'password_of', 'SqlSource', 'after_watermark']
-
-# %% ../../nbs/data/09_databases.ipynb #651abdfd
-_NAMED = re.compile(r"(?:secret://)?(env|file)[:/](.+)")
-
-
-def password_of(
-    given: Any,  # env:NAME, secret://env/NAME, secret://file/PATH, or a SecretStr
-) -> str:  # The password itself
-    "Look a password up; raise `DataError` when it is written out, or is not there."
-    if hasattr(given, "get_secret_value"):
-        return given.get_secret_value()
-    named = _NAMED.fullmatch(given) if isinstance(given, str) else None
-    if not named:
-        raise DataError("a password is named, never written out", "export it, and pass password='env:NAME_OF_THE_VARIABLE'")
-    kind, name = named.groups()
-    if kind == "env":
-        if not os.environ.get(name):
-            raise DataError(f"the environment variable `{name}` holds no password", f"export {name}=…")
-        return os.environ[name]
-    try:
-        return Path(name).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeError) as error:
-        raise DataError(f"the file {name} with the password cannot be read ({type(error).__name__})", "write it there") from None
+__all__ = ['CONNECT_TIMEOUT', 'FIXES', 'PIECE', 'PLAIN', 'ADBC', 'SqlSource', 'after_watermark']
 
 # %% ../../nbs/data/09_databases.ipynb #53587b2a
 CONNECT_TIMEOUT = {  # SQLAlchemy's driver: its option for how long connecting may take [s]
@@ -250,12 +227,14 @@ def _spooled(source: SqlSource, names: list[str], pieces: Iterator, nulls: dict[
     tick, places, schema = Progress(source.address), [], None
     try:
         for rows in pieces:
-            table = pa.table([_array(cells, name, source) for name, cells in zip(names, zip(*rows, strict=True), strict=True)],
+            table = pa.table([_array(cells, name, source) for name,
+                              cells in zip(names, zip(*rows, strict=True), strict=True)],
                              names=names)
             try:
                 schema = pa.unify_schemas([schema or table.schema, table.schema], promote_options="permissive")
             except pa.ArrowException as error:
-                raise DataError(f"{source.address}: {error}", "give the column one type in the query, with CAST") from None
+                raise DataError(f"{source.address}: {error}",
+                                "give the column one type in the query, with CAST") from None
             places.append(spool.add(table))
             tick(table.num_rows, table.nbytes)
     finally:
@@ -263,7 +242,8 @@ def _spooled(source: SqlSource, names: list[str], pieces: Iterator, nulls: dict[
     if not places:
         raise _NoRows(f"{source.address}: the result has {len(names)} columns and no rows",
                       "check the query's conditions and parameters")
-    return places, pa.schema([(f.name, nulls.get(f.name, pa.string()) if pa.types.is_null(f.type) else f.type) for f in schema])
+    return places, pa.schema([(f.name,
+                               nulls.get(f.name, pa.string()) if pa.types.is_null(f.type) else f.type) for f in schema])
 
 # %% ../../nbs/data/09_databases.ipynb #634bcc9a
 def _read_sql(source: SqlSource):
@@ -328,9 +308,11 @@ def _by_sqlalchemy(source: SqlSource, url, spool: Spool):
     "Read by a cursor that the server keeps, where there is one."
     with _engine(url, source.timeout).connect() as connection:
         statement = _select(source, connection)
-        result = connection.execution_options(stream_results=True, max_row_buffer=PIECE).execute(statement, source.params)
+        result = connection.execution_options(stream_results=True, max_row_buffer=PIECE).execute(statement,
+                                                                                                 source.params)
         names = _unique(source, list(result.keys()))
-        codes = {column[0]: column[1] for column in result.cursor.description} if url.get_backend_name() == "postgresql" else {}
+        told = result.cursor.description if url.get_backend_name() == "postgresql" else []
+        codes = {column[0]: column[1] for column in told}
         nulls = {name: pa.type_for_alias(_OIDS[code]) if "[" not in _OIDS[code] else _moment(_OIDS[code])
                  for name, code in codes.items() if code in _OIDS}
         return _spooled(source, names, result.partitions(PIECE), nulls, spool)
@@ -340,7 +322,8 @@ def _moment(alias: str):
     return pa.timestamp("us", "UTC" if "tz" in alias else None)
 
 # %% ../../nbs/data/09_databases.ipynb #d5a55567
-ADBC = {"postgresql": ("adbc_driver_postgresql", "numeric_dollar"), "sqlite": ("adbc_driver_sqlite", "qmark")}  # driver, and how it marks values
+ADBC = {"postgresql": ("adbc_driver_postgresql", "numeric_dollar"),
+        "sqlite": ("adbc_driver_sqlite", "qmark")}  # driver, and how it marks values
 
 
 def _by_adbc(source: SqlSource, url, spool: Spool):
@@ -392,7 +375,7 @@ def _adbc_address(url, timeout: int) -> str:
 def _usual(field):
     "The type that a column has when it comes by the other way; raise `DataError` when it does not come by this one."
     kind = field.type
-    if isinstance(kind, pa.OpaqueType) and kind.type_name == "numeric" or pa.types.is_decimal(kind):
+    if (isinstance(kind, pa.OpaqueType) and kind.type_name == "numeric") or pa.types.is_decimal(kind):
         return pa.float64()
     if isinstance(kind, pa.UuidType):
         return pa.string()

@@ -139,7 +139,8 @@ def _look(reader: DelimitedReader, layout: Layout) -> None:
                 rest = data
                 continue
             if not used:  # one row, longer than a chunk
-                bad = [BadRow(layout.shown, line, f"has more than {LONGEST:,} bytes", data[:1000].decode("utf-8", "replace"), "long")]
+                bad = [BadRow(layout.shown, line, f"has more than {LONGEST:,} bytes",
+                              data[:1000].decode("utf-8", "replace"), "long")]
                 ends, used = 1, len(data) + _skip_line(file)
             reader.bad.add(bad, sum(table.num_rows for table in tables))
             _keep(reader, tables, _Block(layout, offset, used, line, (0, 0), {}, 0))
@@ -231,7 +232,8 @@ def _widen(reader: DelimitedReader, said: str, names: list[str]) -> None:
         raise _Misfit(said)
     name, value = names[int(match[1])], match[2]
     kind = reader.kinds.get(name)
-    if name in reader.dates and ZONED.search(value) and kind == pa.timestamp("ns") and not any(block.kinds.get(name) for block in reader.blocks):
+    begun = any(block.kinds.get(name) for block in reader.blocks)
+    if name in reader.dates and kind == pa.timestamp("ns") and ZONED.search(value) and not begun:
         reader.kinds[name] = pa.timestamp("ns", "UTC")
     elif name in reader.declared or kind not in (pa.int64(), pa.float64(), pa.bool_()):
         raise _Misfit(f"invalid literal {value!r} for column `{name}` of type {kind}")
@@ -260,7 +262,8 @@ def _holds_long_integers(reader: DelimitedReader, data: bytes, layout: Layout, n
     parse = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=QUOTE in data,
                                    invalid_row_handler=lambda row: "skip")
     try:
-        arrow_csv.read_csv(pa.BufferReader(data), read, parse, _options(names, {name: pa.int64()}, [name], reader.nulls, []))
+        arrow_csv.read_csv(pa.BufferReader(data), read, parse,
+                           _options(names, {name: pa.int64()}, [name], reader.nulls, []))
     except pa.ArrowInvalid as error:
         match = _MISFIT.search(str(error))
         return bool(match) and _is_whole(match[2])
@@ -286,7 +289,8 @@ def final_schema(
     for name, count in reader.missing.items():
         kind = pd.api.types.pandas_dtype(reader.dtypes[name])
         if count and getattr(kind, "kind", "") in "iub" and not pd.api.types.is_extension_array_dtype(kind):
-            raise DataError(f"{reader.blocks[0].layout.shown}: column `{name}` has {count} missing values, which {kind} cannot hold",
+            where = f"{reader.blocks[0].layout.shown}: column `{name}`"
+            raise DataError(f"{where} has {count} missing values, which {kind} cannot hold",
                             f"pass dtypes={{{name!r}: {str(kind).capitalize()!r}}}")
     kinds = {name: pa.float64() if reader.kinds.get(name) is None else reader.kinds[name] for name in reader.names}
     schema = pa.schema(kinds)
@@ -323,5 +327,6 @@ def _again(reader: DelimitedReader, block: _Block) -> list:
         file.seek(block.offset)
         data = file.read(block.size)
     if (stat.st_size, stat.st_mtime_ns) != block.layout.position:
-        raise DataError(f"{block.layout.shown} was written to while it was read", "read it again when its writer is done")
+        raise DataError(f"{block.layout.shown} was written to while it was read",
+                        "read it again when its writer is done")
     return _take(reader, data, block.layout, (block.line, block.offset), last=True)[0]

@@ -133,7 +133,8 @@ def _one_schema(job: Job, schemas: list, columns: list[str] | None):
     try:
         schema = pa.unify_schemas(schemas, promote_options="permissive") if len(schemas) > 1 else schemas[0]
     except pa.ArrowException as error:
-        raise DataError(f"{job.files[0].name} and others do not fit together: {error}", "give the columns one type") from None
+        raise DataError(f"{job.files[0].name} and others do not fit together: {error}",
+                        "give the columns one type") from None
     return pa.schema([schema.field(n) for n in names if columns is None or n in columns], metadata=schemas[0].metadata)
 
 
@@ -148,7 +149,8 @@ def _tables(job: Job, schema, pieces: Callable[[Fetched], Iterator], what: str) 
                 job.tick(table.num_rows, table.nbytes)
                 yield from table.to_batches()
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise DataError(f"{file.name} is not a whole {what} file: {error}", "write or copy the file again") from None
+            raise DataError(f"{file.name} is not a whole {what} file: {error}",
+                            "write or copy the file again") from None
 
 
 def _opened(file: Fetched, opener: Callable[[Path], Any], what: str):
@@ -183,7 +185,8 @@ def _arrow_file(path: Path):
         return pyarrow.feather.read_table(path).to_reader()
     if start == b"ARROW1":
         file = pa.ipc.open_file(pa.OSFile(str(path)))
-        return pa.RecordBatchReader.from_batches(file.schema, (file.get_batch(i) for i in range(file.num_record_batches)))
+        return pa.RecordBatchReader.from_batches(file.schema,
+                                                 (file.get_batch(i) for i in range(file.num_record_batches)))
     return pa.ipc.open_stream(pa.OSFile(str(path)))
 
 
@@ -214,7 +217,7 @@ FORMATS: dict[str, tuple[Callable[..., Rows], tuple[str, ...]]] = {  # ending: (
 
 # %% ../../nbs/data/08_files.ipynb #0eeb1f9e
 class FileSource:
-    "A file of rows, or many: CSV and the like, JSON, Parquet, Arrow or Excel. A first column without a name is `index`."
+    "A file of rows, or many: CSV, JSON, Parquet, Arrow or Excel. A first column without a name is called `index`."
 
     def __init__(
         self,
@@ -224,7 +227,7 @@ class FileSource:
         on_bad: str = "stop",  # What a bad row does: stop, or quarantine
         quarantine: str | Path | None = None,  # The file for bad rows; None: below `quarantine` in the project's home
         temp_folder: str | Path | None = None,  # For what is fetched and parsed; None: the system's
-        **options,  # Text: `delimiter`, `encoding`, `nulls`, `date_format`. Text, JSON: `dtypes`, `dates`. Excel: `sheet`, `dtypes`. Any: `columns`
+        **options,  # `columns`, `dtypes`, `dates`, `nulls`, `delimiter`, `encoding`, `date_format`, `sheet`
     ):
         "Name a file; raise `DataError` when its ending or an option is unknown. It is opened by reading only."
         self.address = str(path)
@@ -233,7 +236,8 @@ class FileSource:
         self.on_bad, self.quarantine, self.temp_folder = on_bad, quarantine, temp_folder
         ending = ending_of(self.address)
         if ending not in FORMATS:
-            raise DataError(f"{shown(self.address)}: files ending in {ending!r} cannot be read", nearest(ending, FORMATS))
+            raise DataError(f"{shown(self.address)}: files ending in {ending!r} cannot be read",
+                            nearest(ending, FORMATS))
         if on_bad not in ON_BAD:
             raise DataError(f"on_bad={on_bad!r} is unknown", f"choose one of: {', '.join(ON_BAD)}")
         self._reader, known = FORMATS[ending]
@@ -276,7 +280,8 @@ class FileSource:
         "Where the files are, without secrets; their content is not looked at."
         return shown(self.address) if is_remote(self.address) else self.path.as_posix()
 
-    def describe(self) -> dict[str, Any]:  # `kind`, `address`, `sha256` of the bytes that were read, what was found, options
+    def describe(self) -> dict[str,
+                               Any]:  # `kind`, `address`, `sha256` of the bytes that were read, what was found, options
         "Say which files these are, and by their fingerprint which content; raise `DataError` when one is missing."
         if self._facts is None:
             with tempfile.TemporaryDirectory(dir=self.temp_folder) as folder:
@@ -309,7 +314,8 @@ def _open(source: FileSource) -> pa.RecordBatchReader:
     try:
         schema, rows = source._reader(job, **source.options)
         if source.origin in schema.names:
-            raise DataError(f"{shown(source.address)} has a column `{source.origin}` already", "name another with origin='…'")
+            raise DataError(f"{shown(source.address)} has a column `{source.origin}` already",
+                            "name another with origin='…'")
         _unchanged(files)
         kept = bad.finish(Path(files[0].name).name, facts["sha256"])
     except BaseException:
@@ -318,7 +324,8 @@ def _open(source: FileSource) -> pa.RecordBatchReader:
     source._facts = facts | ({"bad_rows": bad.count, "quarantine": str(kept)} if kept else {})
     if source.origin:
         schema = schema.append(pa.field(source.origin, pa.string()))
-    return pa.RecordBatchReader.from_batches(schema, _watched(source, job, schema, _not_empty(source, schema, rows), home))
+    return pa.RecordBatchReader.from_batches(schema,
+                                             _watched(source, job, schema, _not_empty(source, schema, rows), home))
 
 
 def _watched(source: FileSource, job: Job, schema, rows: Iterator, home) -> Iterator[pa.RecordBatch]:
@@ -351,7 +358,8 @@ def _unchanged(files: list[Fetched]) -> None:
         if not is_remote(file.name) and Path(file.name).expanduser().is_file():
             stat = Path(file.name).expanduser().stat()
             if (stat.st_size, stat.st_mtime_ns) != file.position:
-                raise DataError(f"{file.name} was written to while it was read", "read it again when its writer is done")
+                raise DataError(f"{file.name} was written to while it was read",
+                                "read it again when its writer is done")
 
 
 def _must_exist(path: Path) -> None:

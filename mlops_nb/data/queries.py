@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .addresses import ending_of, expand, is_remote, remote_table, shown
+from .addresses import ending_of, expand, is_remote, remote_table
 from .files import FileSource
 from .lazy import LazyModule
 from .progress import Progress
@@ -46,7 +46,8 @@ def _sources(tables: dict[str, Any], on_bad: str) -> dict[str, Any]:
         elif isinstance(table, Source):
             opened[name] = table
         else:
-            raise DataError(f"the table `{name}` is a {type(table).__name__}", "pass an address, a DataFrame or a source")
+            raise DataError(f"the table `{name}` is a {type(table).__name__}",
+                            "pass an address, a DataFrame or a source")
     return opened
 
 
@@ -137,9 +138,10 @@ def _run(query: Query):
     tick = Progress(repr(query))
     try:
         connection = _connect(query, Path(home.name))
-        query._said = {name: _register(connection, name, table, Path(home.name)) for name, table in query.tables.items()}
-        files = [str(path) for table in query.tables.values() if _is_plain_parquet(table) and not is_remote(table.address)
-                 for path in expand(str(table.path))]
+        query._said = {name: _register(connection, name, table, Path(home.name)) for name,
+                       table in query.tables.items()}
+        near = [table for table in query.tables.values() if _is_plain_parquet(table) and not is_remote(table.address)]
+        files = [path for table in near for path in expand(str(table.path))]
         connection.execute("SET allowed_paths = $files", {"files": files})
         connection.execute("SET enable_external_access = false")
         rows = connection.sql(query.sql, params=query.params or None).to_arrow_reader(PIECE)
@@ -147,7 +149,8 @@ def _run(query: Query):
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise _refusal(error) from None
     if first is None:
-        raise DataError(f"the query gives {len(rows.schema.names)} columns and no rows", "check its conditions and parameters")
+        raise DataError(f"the query gives {len(rows.schema.names)} columns and no rows",
+                        "check its conditions and parameters")
     names = rows.schema.names
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -178,6 +181,7 @@ def _connect(query: Query, folder: Path):
     connection = duckdb.connect(":memory:", config={"temp_directory": str(folder)})
     connection.execute("SET memory_limit = $limit", {"limit": query.memory_limit})
     connection.execute("SET python_enable_replacements = false")
+    connection.execute("SET enable_progress_bar = false")
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 

@@ -90,7 +90,8 @@ def _take(reader: RecordReader, data: bytes, numbers: Sequence[int], shown: str)
     "The tables and the bad rows of a block."
     try:
         tables = [_parse(reader, data)] if data.strip() else []
-        if sum(table.num_rows for table in tables) in (len(numbers), sum(map(bool, map(bytes.strip, data.split(b"\n"))))):
+        if sum(table.num_rows for table in tables) in (len(numbers),
+                                                       sum(map(bool, map(bytes.strip, data.split(b"\n"))))):
             return tables, []
     except _Misfit:
         pass
@@ -99,7 +100,8 @@ def _take(reader: RecordReader, data: bytes, numbers: Sequence[int], shown: str)
         if raw.strip():
             reason, kind = _fault(raw)
             if reason:
-                bad.append(BadRow(shown, number, reason, raw[:LONGEST].decode("utf-8", "backslashreplace").strip(), kind))
+                bad.append(BadRow(shown, number, reason, raw[:LONGEST].decode("utf-8", "backslashreplace").strip(),
+                                  kind))
             else:
                 good.append((number, raw))
     tables, misfits = _fit(reader, good, shown)
@@ -252,11 +254,12 @@ def _elements(text: str, shown: str) -> Iterator[tuple[int, Any]]:
     at, line, counted = _SPACE.match(text).end(), 1, 0
     if text[at : at + 1] != "[":
         what = "an object" if text[at : at + 1] == "{" else repr(text[at : at + 20])
-        raise DataError(f"{shown}, line {text.count(chr(10), 0, at) + 1}: {what} stands where an array [ … ] of records should",
+        line += text.count("\n", 0, at)
+        raise DataError(f"{shown}, line {line}: {what} stands where an array [ … ] of records should",
                         "write a list of objects; name the file .jsonl if it has an object a line")
-    decoder, ended = json.JSONDecoder(object_pairs_hook=_once), False
+    decoder = json.JSONDecoder(object_pairs_hook=_once)
     at = _SPACE.match(text, at + 1).end()
-    while not (ended := text[at : at + 1] == "]"):
+    while text[at : at + 1] != "]":
         line, counted = line + text.count("\n", counted, at), at
         try:
             element, at = decoder.raw_decode(text, at)
@@ -267,11 +270,13 @@ def _elements(text: str, shown: str) -> Iterator[tuple[int, Any]]:
         yield line, element
         at = _SPACE.match(text, at).end()
         if text[at : at + 1] not in (",", "]") or not text[at : at + 1]:
-            raise DataError(f"{shown}, line {line + text.count(chr(10), counted, at)}: a comma or ] is missing behind a record",
+            line += text.count("\n", counted, at)
+            raise DataError(f"{shown}, line {line}: a comma or ] is missing behind a record",
                             "write the file again; it may have been cut off")
         at = _SPACE.match(text, at + 1).end() if text[at] == "," else at
     if text[at + 1 :].strip():
-        raise DataError(f"{shown}, line {text.count(chr(10), 0, at) + 1}: something stands behind the array", "write one array, and nothing else")
+        raise DataError(f"{shown}, line {text.count(chr(10), 0, at) + 1}: something stands behind the array",
+                        "write one array, and nothing else")
 
 # %% ../../nbs/data/06_records.ipynb #f86d4452
 def record_batches(
@@ -282,7 +287,8 @@ def record_batches(
     "Hand out the records in their final types; raise `DataError` for a column that no record has."
     check_columns(shown, [*(reader.columns or []), *reader.declared], list(reader.kinds))
     names = [name for name in reader.kinds if reader.columns is None or name in reader.columns]
-    schema = pa.schema({name: pa.float64() if pa.types.is_null(reader.kinds[name]) else reader.kinds[name] for name in names})
+    kinds = {name: pa.float64() if pa.types.is_null(reader.kinds[name]) else reader.kinds[name] for name in names}
+    schema = pa.schema(kinds)
 
     def batches():
         for place, file in reader.blocks:

@@ -170,7 +170,8 @@ def lay_out(
     ends = head[mark:].splitlines(keepends=True)
     body = mark + sum(map(len, ends[:used]))
     if body == len(head) < stat.st_size:
-        raise DataError(f"{shown}, line {used}: the header has more than {len(head):,} bytes", "write names, then the rows")
+        raise DataError(f"{shown}, line {used}: the header has more than {len(head):,} bytes",
+                        "write names, then the rows")
     if bad_byte(head[:body], "utf-8") is not None:
         number = next(i for i, line in enumerate(ends, 1) if bad_byte(line, "utf-8") is not None)
         raise wrong_encoding(ends[number - 1], "utf-8", shown, number, mark + sum(map(len, ends[: number - 1])))

@@ -87,6 +87,8 @@ class CallableSource:
             raise DataError(f"{function!r} is no function", "pass the function itself, without calling it")
         try:
             inspect.signature(function).bind(**options)
+        except ValueError:
+            pass  # some built-in functions do not tell
         except TypeError as error:
             raise DataError(f"{_name_of(function)} does not take these options: {error}",
                             f"options given: {', '.join(options) or 'none'}") from None
@@ -132,7 +134,8 @@ def _code_digest(function: Callable) -> str:
         code = inspect.getsource(function).encode()
     except (OSError, TypeError):
         found = getattr(function, "__code__", getattr(type(function).__call__, "__code__", None))
-        code = found.co_code + repr((found.co_names, found.co_consts)).encode() if found else _name_of(function).encode()
+        code = found.co_code + repr((found.co_names,
+                                     found.co_consts)).encode() if found else _name_of(function).encode()
     return hashlib.sha256(code).hexdigest()
 
 
@@ -148,7 +151,8 @@ def _frames(source: CallableSource) -> Iterator[pd.DataFrame]:
     except DataError:
         raise
     except Exception as error:  # whatever the user's function raises
-        raise DataError(f"{name} failed with {type(error).__name__}: {error}", "call it by itself to see where") from error
+        raise DataError(f"{name} failed with {type(error).__name__}: {error}",
+                        "call it by itself to see where") from error
 
 
 def _as_table(source: CallableSource, df: pd.DataFrame, schema):
@@ -157,7 +161,8 @@ def _as_table(source: CallableSource, df: pd.DataFrame, schema):
         return pa.Table.from_pandas(df.reset_index(drop=True), schema=schema, preserve_index=False)
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
         where = "gives a frame that cannot be kept" if schema is None else "yields frames that do not fit together"
-        raise DataError(f"{_name_of(source.function)} {where}: {error}", "give all frames the same columns, each of one type") from None
+        raise DataError(f"{_name_of(source.function)} {where}: {error}",
+                        "give all frames the same columns, each of one type") from None
 
 # %% ../../nbs/data/09_sources.ipynb #b44d942c
 class _Concatenated:
@@ -185,14 +190,17 @@ class _Concatenated:
         first, *others = readers.items()
         for name, reader in others:
             if other := sorted(set(first[1].schema.names) ^ set(reader.schema.names)):
-                raise DataError(f"column `{other[0]}` is not in both {first[0]} and {name}", "choose the columns they share")
+                raise DataError(f"column `{other[0]}` is not in both {first[0]} and {name}",
+                                "choose the columns they share")
         names = first[1].schema.names
         if self.origin in names:
             raise DataError(f"there is a column `{self.origin}` already", "name another with origin='…'")
         try:
-            schema = pa.unify_schemas([reader.schema.remove_metadata() for reader in readers.values()], promote_options="permissive")
+            schema = pa.unify_schemas([reader.schema.remove_metadata() for reader in readers.values()],
+                                      promote_options="permissive")
         except pa.ArrowException as error:
-            raise DataError(f"the sources do not fit together: {error}", "give the columns one type: dtypes={…}, or CAST") from None
+            raise DataError(f"the sources do not fit together: {error}",
+                            "give the columns one type: dtypes={…}, or CAST") from None
         final = pa.schema([schema.field(name) for name in names])
 
         def batches():

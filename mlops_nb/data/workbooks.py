@@ -87,14 +87,21 @@ def _kind(value: Any) -> str:
     return next((name for kind, name in kinds if isinstance(value, kind)), "duration")
 
 
+def _moment(value: Any) -> datetime.datetime:
+    "A day as the moment with which it begins."
+    return value if isinstance(value, datetime.datetime) else datetime.datetime.combine(value, datetime.time())
+
+
+def _duration(value: Any) -> float | str:
+    "A duration in seconds; a time of day as text."
+    return value.total_seconds() if isinstance(value, datetime.timedelta) else str(value)
+
+
 def _column(cells: list[Any], name: str, declared: dict[str, Any]):
     "Cells of one kind as an Arrow array; raise `ValueError` for a cell that the type does not hold."
     kind = next(filter(None, map(_kind, cells)), "")
-    values = [None if value == "" else value for value in cells]
-    if kind == "moment":
-        values = [None if v is None else datetime.datetime.combine(v, datetime.time()) if type(v) is datetime.date else v for v in values]
-    if kind == "duration":
-        values = [None if v is None else v.total_seconds() if isinstance(v, datetime.timedelta) else str(v) for v in values]
+    plain = {"moment": _moment, "duration": _duration}.get(kind, lambda value: value)
+    values = [None if value is None or value == "" else plain(value) for value in cells]
     numbers = kind == "number" and all(v is None or (float(v).is_integer() and abs(v) < 2**53) for v in values)
     if name in declared and pa.types.is_string(declared[name]) and kind == "number":
         values = [None if v is None else str(int(v)) if float(v).is_integer() else str(v) for v in values]
@@ -122,10 +129,12 @@ def read_sheet(
     if first is None:
         raise DataError(f"{where} is empty", "name another sheet with sheet='…'")
     if first + 1 in odd:
-        raise DataError(f"{where}, row {first + 1}: {odd[first + 1]}, and this is the header", "write the names as text")
+        raise DataError(f"{where}, row {first + 1}: {odd[first + 1]}, and this is the header",
+                        "write the names as text")
     names = column_names([str(cell) for cell in rows[first]], where)
     check_columns(where, [*(columns or []), *(dtypes or {})], names)
-    kept = [(number, row) for number, row in enumerate(rows[first + 1 :], first + 2) if any(map(_kind, row)) or number in odd]
+    kept = [(number, row) for number,
+            row in enumerate(rows[first + 1 :], first + 2) if any(map(_kind, row)) or number in odd]
     usual = [Counter(filter(None, (_kind(row[i]) for _, row in kept))).most_common(1) for i in range(len(names))]
     good, wrong = [], []
     for number, row in kept:

@@ -269,7 +269,9 @@ def test_an_object_store_is_an_address(store):
 
 def test_a_query_reads_from_an_object_store(store):
     visits = FileSource("s3://clinic/visits/*.parquet", storage_options=store)
-    query = Query("SELECT age, count(*) AS n FROM v WHERE sbp >= $low GROUP BY age ORDER BY age", {"v": visits}, {"low": 990})
+    query = Query(
+        "SELECT age, count(*) AS n FROM v WHERE sbp >= $low GROUP BY age ORDER BY age", {"v": visits}, {"low": 990}
+    )
     assert query.read().to_dict("list") == {"age": [0, 1], "n": [10, 10]}
     assert query.describe()["tables"]["v"]["mark"]
     assert "hunter2" not in str(query.describe())
@@ -295,6 +297,6 @@ def test_what_a_store_has_not(store, address, said):
 def test_a_dead_store(store):
     options = store | {"endpoint_url": f"http://127.0.0.1:{free_port()}"}
     for address in ("s3://clinic/visits/0.csv", "s3://clinic/*.csv"):
-        with pytest.raises(DataError, match="(?s)cannot be read.*server is running") as caught:
+        with pytest.raises(DataError, match=r"(?s)cannot be read.*server is running") as caught:
             FileSource(address, storage_options=options).read()
         assert "hunter2" not in str(caught.value)
