@@ -16,7 +16,9 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -202,12 +204,12 @@ PIECE = 1 << 20  # bytes that are copied at a time
 
 @dataclass(frozen=True)
 class Fetched:
-    "A file that lies on this disk, plain."
+    "A file that lies on this disk, plain. Its fingerprint is taken while it is read."
 
     path: Path  # Where it can be read
     name: str  # How it is called in messages: its path or address, without secrets
     ending: str  # Its own, in lower case, compression apart
-    sha256: str  # Of the bytes at the address, packed or not
+    digest: Callable[[], str]  # Gives the SHA-256 of the bytes at the address, packed or not; waits for it
     position: tuple[int, int]  # Size and time of change of the original on this disk; of the copy for others
 
 
@@ -224,24 +226,26 @@ def fetch(
     folder: Path,  # A temporary folder, for what has to be fetched or unpacked
     options: dict[str, Any] | None = None,  # `storage_options` for fsspec
     sure: Callable[[Path], None] = lambda path: None,  # Raises `DataError` for a path on this disk that is no file
+    pool: Executor | None = None,  # Takes fingerprints beside what is done with the file; None takes them at once
 ) -> Fetched:
     "Make a file plain and near; raise `DataError` when it cannot be."
     options, name = options or {}, shown(address)
     number = len(list(folder.iterdir()))
     if is_remote(address):
         path = folder / f"{number}-fetched"
-        sha256 = _asked(lambda: _copy_remote(address, options, path), address, options)
+        digest = partial(str, _asked(lambda: _copy_remote(address, options, path), address, options))
     else:
         path = Path(address).expanduser()
         sure(path)
         try:
-            sha256 = file_digest(path)
+            open(path, "rb").close()
+            digest = pool.submit(file_digest, path).result if pool else partial(str, file_digest(path))
         except OSError as error:
             raise DataError(f"{name}: {error.strerror}", "check that the file may be read") from None
     stat = path.stat()
     packing = Path(urlsplit(address).path if is_remote(address) else address).suffix.lower()
     plain = _unpack(path, packing, folder / f"{number}-plain", name) if packing in PACKED else path
-    return Fetched(plain, name, ending_of(address), sha256, (stat.st_size, stat.st_mtime_ns))
+    return Fetched(plain, name, ending_of(address), digest, (stat.st_size, stat.st_mtime_ns))
 
 
 def _copy_remote(address: str, options: dict[str, Any], path: Path) -> str:

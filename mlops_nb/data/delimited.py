@@ -28,10 +28,11 @@ else:
     pd, pa, arrow_csv = map(LazyModule, ("pandas", "pyarrow", "pyarrow.csv"))
 
 # %% auto #0
-__all__ = ['CHUNK', 'NULLS', 'ZONED', 'arrow_type', 'DelimitedReader', 'final_schema', 'typed_batches']
+__all__ = ['CHUNK', 'BEGINNING', 'NULLS', 'ZONED', 'arrow_type', 'DelimitedReader', 'final_schema', 'typed_batches']
 
 # %% ../../nbs/data/05_delimited.ipynb #01163f93
 CHUNK = 16 << 20  # bytes that are parsed at a time
+BEGINNING = 64 << 10  # bytes of them in which most that there is to learn is learned
 NULLS = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
          "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]  # as pandas has them
 ZONED = re.compile(r"[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$")  # a moment that says its time zone
@@ -128,25 +129,22 @@ class DelimitedReader:
 # %% ../../nbs/data/05_delimited.ipynb #cb590a36
 def _look(reader: DelimitedReader, layout: Layout) -> None:
     "Parse a file block by block into the temporary file, and note its bad rows."
-    with open(layout.path, "rb") as file:
-        file.seek(layout.body)
-        rest, offset, line = b"", layout.body, layout.line
-        while data := rest + (piece := file.read(CHUNK)):
-            last = len(piece) < CHUNK
+    with open(layout.path, "rb", buffering=0) as file:
+        offset, line, size = layout.body, layout.line, CHUNK
+        while file.seek(offset) and (data := file.read(size)):
+            last = offset + len(data) >= layout.position[0]
             tables, bad, used = _take(reader, data, layout, (line, offset), last)
-            ends = line_ends(data[:used])
             if not used and not last and len(data) <= LONGEST:
-                rest = data
+                size *= 2
                 continue
+            ends, size = line_ends(data, used), CHUNK
             if not used:  # one row, longer than a chunk
                 bad = [BadRow(layout.shown, line, f"has more than {LONGEST:,} bytes",
                               data[:1000].decode("utf-8", "replace"), "long")]
                 ends, used = 1, len(data) + _skip_line(file)
             reader.bad.add(bad, sum(table.num_rows for table in tables))
             _keep(reader, tables, _Block(layout, offset, used, line, (0, 0), {}, 0))
-            rest, offset, line = data[used:], offset + used, line + ends
-            if last and not rest:
-                break
+            offset, line = offset + used, line + ends
 
 
 def _skip_line(file) -> int:
@@ -163,9 +161,9 @@ def _skip_line(file) -> int:
 def _take(reader: DelimitedReader, data: bytes, layout: Layout, place: tuple[int, int], last: bool) -> tuple:
     "What the whole rows at the beginning of `data` hold: tables, bad rows, and how many bytes that were."
     end = cut(data, layout.delimiter, last)
-    if end and b"\0" not in data[:end] and not _may_hold_giants(data[:end]):
+    if end and data.find(b"\0", 0, end) < 0 and not _may_hold_giants(data, end):
         try:
-            return [_parse(reader, data[:end], layout)], [], end
+            return [_parse(reader, pa.py_buffer(data).slice(0, end), layout, QUOTE in data)], [], end
         except _Misfit:
             pass
     seen = walk(data[:end] if end else data, *place, len(layout.names), layout.delimiter, last or bool(end))
@@ -175,16 +173,16 @@ def _take(reader: DelimitedReader, data: bytes, layout: Layout, place: tuple[int
     return tables, sorted(bad + misfits, key=lambda row: row.line), (end or len(data)) - seen.left
 
 
-def _may_hold_giants(data: bytes) -> bool:
+def _may_hold_giants(data: bytes, end: int) -> bool:
     "Whether a row could be longer than it may: some stretch of half that length has no line end."
     half = LONGEST // 2
-    return any(data.find(b"\n", i, i + half) < 0 for i in range(0, len(data) - half + 1, half))
+    return any(data.find(b"\n", i, i + half) < 0 for i in range(0, end - half + 1, half))
 
 
 def _fit(reader: DelimitedReader, rows: list[tuple[int, bytes]], layout: Layout) -> tuple[list, list[BadRow]]:
     "Parse single rows, and find by halves those that do not fit the types that were asked for."
     try:
-        return ([_parse(reader, b"".join(raw for _, raw in rows), layout)] if rows else []), []
+        return ([_parse(reader, pa.py_buffer(b"".join(raw for _, raw in rows)), layout)] if rows else []), []
     except _Misfit as error:
         if len(rows) == 1:
             line, raw = rows[0]
@@ -198,7 +196,7 @@ class _Misfit(Exception):
     "A block holds something that its columns cannot be."
 
 
-def _parse(reader: DelimitedReader, data: bytes, layout: Layout):
+def _parse(reader: DelimitedReader, data: pa.Buffer, layout: Layout, quoted: bool = True):
     "Parse whole rows with the types known so far, widening them; raise `_Misfit` when a row is in the way."
     names, broken = list(layout.names), []
 
@@ -207,8 +205,7 @@ def _parse(reader: DelimitedReader, data: bytes, layout: Layout):
         return "skip"
 
     read = arrow_csv.ReadOptions(column_names=names, block_size=LONGEST)
-    parse = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=QUOTE in data,
-                                   invalid_row_handler=handle)
+    parse = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=quoted, invalid_row_handler=handle)
     while True:
         options = _options(names, reader.kinds, reader.names, reader.nulls, reader.formats)
         try:
@@ -241,7 +238,7 @@ def _widen(reader: DelimitedReader, said: str, names: list[str]) -> None:
         reader.kinds[name] = pa.float64() if kind == pa.int64() and not _is_whole(value) else pa.string()
 
 # %% ../../nbs/data/05_delimited.ipynb #4f900704
-def _learn(reader: DelimitedReader, table, data: bytes, layout: Layout) -> bool:
+def _learn(reader: DelimitedReader, table, data: pa.Buffer, layout: Layout) -> bool:
     "Note the types that Arrow found; true when the block has to be parsed again with others."
     again = False
     for field in table.schema:
@@ -255,11 +252,20 @@ def _learn(reader: DelimitedReader, table, data: bytes, layout: Layout) -> bool:
     return again
 
 
-def _holds_long_integers(reader: DelimitedReader, data: bytes, layout: Layout, name: str) -> bool:
+def _holds_long_integers(reader: DelimitedReader, data: pa.Buffer, layout: Layout, name: str) -> bool:
     "Whether what keeps a column from being whole numbers is a whole number that is too long."
+    start = data.slice(0, min(data.size, BEGINNING)).to_pybytes()
+    head = pa.py_buffer(start).slice(0, max(cut(start, layout.delimiter, last=False) or 0, 0))
+    return next((found for part in (head, data) if (found := _too_long(reader, part, layout, name)) is not None), False)
+
+
+def _too_long(reader: DelimitedReader, data: pa.Buffer, layout: Layout, name: str) -> bool | None:
+    "Whether the first value that is no whole number of 64 bits is a longer one; None when there is no such value."
     names = list(layout.names)
+    if not data.size:
+        return None
     read = arrow_csv.ReadOptions(column_names=names, block_size=LONGEST)
-    parse = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=QUOTE in data,
+    parse = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True,
                                    invalid_row_handler=lambda row: "skip")
     try:
         arrow_csv.read_csv(pa.BufferReader(data), read, parse,
@@ -267,7 +273,7 @@ def _holds_long_integers(reader: DelimitedReader, data: bytes, layout: Layout, n
     except pa.ArrowInvalid as error:
         match = _MISFIT.search(str(error))
         return bool(match) and _is_whole(match[2])
-    return False
+    return None
 
 
 def _keep(reader: DelimitedReader, tables: list, block: _Block) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -293,14 +294,18 @@ class FileSource:
 def _fetch_all(source: FileSource, folder: Path) -> list[Fetched]:
     "All files of a source, plain and on this disk."
     names = source._names or expand(str(source.path), source.storage_options)
-    return [fetch(name, folder, source.storage_options, _must_exist) for name in names]
+    pool = ThreadPoolExecutor(1)
+    try:
+        return [fetch(name, folder, source.storage_options, _must_exist, pool) for name in names]
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _identity(files: list[Fetched]) -> dict[str, Any]:
     "The fingerprint of one file, or one over the names and fingerprints of many."
     if len(files) == 1:
-        return {"sha256": files[0].sha256}
-    pairs = sorted((Path(file.name).name, file.sha256) for file in files)
+        return {"sha256": files[0].digest()}
+    pairs = sorted((Path(file.name).name, file.digest()) for file in files)
     return {"sha256": hashlib.sha256(json.dumps(pairs).encode()).hexdigest(), "files": len(files)}
 
 
@@ -308,7 +313,7 @@ def _open(source: FileSource) -> pa.RecordBatchReader:
     "The rows of a source, after all that can be checked beforehand has been."
     home = tempfile.TemporaryDirectory(dir=source.temp_folder, prefix="mlops-nb-")
     files = _fetch_all(source, Path(home.name))
-    bad, facts = BadRows(source.on_bad, source.quarantine), _identity(files)
+    bad, facts = BadRows(source.on_bad, source.quarantine), {}
     tick = Progress(Path(shown(source.address)).name, sum(file.path.stat().st_size for file in files))
     job = Job(files, bad, Path(home.name), source.origin, tick, facts)
     try:
@@ -316,8 +321,12 @@ def _open(source: FileSource) -> pa.RecordBatchReader:
         if source.origin in schema.names:
             raise DataError(f"{shown(source.address)} has a column `{source.origin}` already",
                             "name another with origin='…'")
+        facts |= _identity(files)
         _unchanged(files)
         kept = bad.finish(Path(files[0].name).name, facts["sha256"])
+    except OSError as error:
+        tick.close()
+        raise _io_error(source, error) from None
     except BaseException:
         tick.close()
         raise
@@ -328,12 +337,20 @@ def _open(source: FileSource) -> pa.RecordBatchReader:
                                              _watched(source, job, schema, _not_empty(source, schema, rows), home))
 
 
+def _io_error(source: FileSource, error: OSError) -> DataError:
+    "What to say when a disk fails, or is full."
+    return DataError(f"{source.describe_place()}: {error.strerror or error}",
+                     "check that the file may be read, and that there is room for temporary files (temp_folder=…)")
+
+
 def _watched(source: FileSource, job: Job, schema, rows: Iterator, home) -> Iterator[pa.RecordBatch]:
     "The rows; the temporary folder stays until they are taken, and files that change meanwhile are an error."
     try:
         for batch in rows:
             yield batch.replace_schema_metadata(schema.metadata) if batch.schema.metadata != schema.metadata else batch
         _unchanged(job.files)
+    except OSError as error:
+        raise _io_error(source, error) from None
     finally:
         job.tick.close()
         home.cleanup()

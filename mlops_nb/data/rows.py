@@ -56,10 +56,11 @@ def cut(
 
 def line_ends(
     data: bytes,  # A piece of a file
-) -> int:  # Its line ends
+    end: int,  # The bytes of it that count
+) -> int:  # Line ends among them
     "How many lines end in `data`: by a line feed, by a carriage return, or by both."
-    ends = data.count(b"\n")
-    return ends + data.count(b"\r") - data.count(b"\r\n") if b"\r" in data else ends
+    ends = data.count(b"\n", 0, end)
+    return ends if data.find(b"\r", 0, end) < 0 else ends + data.count(b"\r", 0, end) - data.count(b"\r\n", 0, end)
 
 # %% ../../nbs/data/04_rows.ipynb #13bef567
 @dataclass

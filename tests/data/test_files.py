@@ -243,6 +243,20 @@ def test_memory_does_not_grow_with_the_file(tmp_path, ending):
     assert peak < 200, f"grew by {peak:.0f} MB for a file of {path.stat().st_size / 1e6:.0f} MB"
 
 
+def test_a_disk_that_is_full_is_told(tmp_path):
+    "A small file system would do, but not everybody may mount one: a limit on the size of files does the same."
+    (tmp_path / "x.csv").write_text("a,b\n" + "1,x\n" * 500_000)
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "from mlops_nb.data.files import FileSource\nfrom mlops_nb.errors import DataError\n"
+        "try: FileSource(sys.argv[1]).read()\nexcept DataError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "x.csv"], capture_output=True, text=True, check=False)
+    assert "x.csv: File too large" in done.stdout, done.stderr
+    assert "room for temporary files" in done.stdout
+
+
 # --- object stores
 
 

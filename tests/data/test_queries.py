@@ -16,7 +16,8 @@ from mlops_nb.data.sources import CallableSource, check_source, concatenate
 from mlops_nb.errors import DataError
 
 
-def test_any_source_is_a_table(tmp_path):
+def test_any_source_is_a_table(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLOPS_NB_HOME", str(tmp_path / "home"))
     pd.DataFrame({"id": [1, 2, 3]}).to_parquet(tmp_path / "a.parquet")
     (tmp_path / "b.csv").write_text("id,b\n1,x\n2,y\nbroken\n3,z\n")
     (tmp_path / "c.jsonl").write_text('{"id": 1, "c": 1.5}\n{"id": 2, "c": 2.5}\n')
@@ -32,6 +33,7 @@ def test_any_source_is_a_table(tmp_path):
     assert df.iloc[1].tolist() == [2, "y", 2.5, "q", True, "f"]
     said = query.describe()["tables"]
     assert said["b"]["bad_rows"] == 1
+    assert '"text": "broken"' in next((tmp_path / "home" / "quarantine").glob("b.csv-*.jsonl")).read_text()
     assert said["a"]["sha256"] == FileSource(tmp_path / "a.parquet").describe()["sha256"]
     check_source(query)
 
