@@ -31,7 +31,7 @@ def ask(python: Path, kind: str, way: str, path: Path) -> dict:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         (Path(folder) / "settings.ini").touch()
         command = [python, "-m", "benchmarks.data.ways", kind, way, path, folder]
-        done = subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=folder, env=env, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
 

@@ -82,8 +82,9 @@ def ingest_pandas(path: Path, folder: Path) -> int:
 
 def ingest_ours(path: Path, folder: Path) -> int:
     from mlops_nb.data.ingest import ingest
+    from mlops_nb.data.sources import open_source
 
-    return ingest(path, "table", schema(), home=folder).version.rows
+    return ingest(open_source(path, dates=["seen"]), "table", schema(), home=folder).version.rows
 
 
 VALIDATE = {"mlops_nb": validate_ours, "pandera": pandera_faults, "great_expectations": validate_expectations}

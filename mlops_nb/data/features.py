@@ -172,6 +172,7 @@ def make_features(
     "Choose a transformer for each column by its type; raise `DataError` when no column is left."
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
+    from sklearn.model_selection import KFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, TargetEncoder
 
@@ -185,7 +186,7 @@ def make_features(
         ("times", make_pipeline(DateParts(), SimpleImputer(strategy="median", keep_empty_features=True)), times),
         ("numbers", make_pipeline(ClipOutliers(0.001, 0.999), fill), numbers),
         ("levels", make_pipeline(RareLevels(rare), OneHotEncoder(handle_unknown="ignore", sparse_output=False)), short),
-        ("means", make_pipeline(RareLevels(rare), TargetEncoder(random_state=seed)),
+        ("means", make_pipeline(RareLevels(rare), TargetEncoder(cv=KFold(5, shuffle=True, random_state=seed))),
          [name for name in levels if name not in short]),
     ]
     if not (chosen := [part for part in chosen if part[2]]):

@@ -56,7 +56,7 @@ def _score(column: pd.Series, labels: np.ndarray, numeric: bool, seed: int) -> f
         values = column.to_numpy(float, na_value=np.nan)
     else:
         values = column.astype(str).to_numpy(object)
-        tree = make_pipeline(TargetEncoder(random_state=seed), tree)
+        tree = make_pipeline(TargetEncoder(cv=KFold(5, shuffle=True, random_state=seed)), tree)
     folds = (KFold if numeric else StratifiedKFold)(3, shuffle=True, random_state=seed)
     classes = len(np.unique(labels))
     scoring = "r2" if numeric else "roc_auc" if classes == 2 else "roc_auc_ovr"
