@@ -5,17 +5,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDER = Path(__file__).parent / ".peers"
+PEERS = Path(__file__).parent / ".peers"
 
 
-def python(*packages: str) -> Path:
+def python(name: str, *packages: str) -> Path:
     "The interpreter of an environment with these, the project's locked packages, and the project as it is now."
-    program, mark = FOLDER / "bin" / "python", FOLDER / "packages"
+    folder = PEERS / name
+    program, mark = folder / "bin" / "python", folder / "packages"
     uv = [Path(sys.executable).parent / "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", program]
     wanted = "\n".join([*packages, (ROOT / "requirements.lock").read_text()])
     if not mark.exists() or mark.read_text() != wanted:
-        print(f"Installing {', '.join(packages)} and the locked packages into {FOLDER.relative_to(ROOT)}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", FOLDER], check=True)
+        print(f"Installing {', '.join(packages)} and the locked packages into {folder.relative_to(ROOT)}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         subprocess.run([*uv, "--no-deps", "-r", ROOT / "requirements.lock"], check=True)
         subprocess.run([*uv, "--constraint", ROOT / "requirements.lock", *packages], check=True)
         mark.write_text(wanted)

@@ -14,7 +14,7 @@ from benchmarks import peers
 @cache
 def program() -> Path:
     "The interpreter of all ways, in an environment where everybody is installed as for a user."
-    return peers.python("ploomber-engine", "execnb")
+    return peers.python("run", "ploomber-engine", "execnb")
 
 
 class Way:

@@ -109,8 +109,8 @@ def _statistics(reference: pd.Series, current: pd.Series, max_levels: int) -> di
 
 
 def compare(
-    reference: pd.DataFrame,  # What is taken as normal, such as the training rows
-    current: pd.DataFrame,  # What is held against it; at least the columns of the reference
+    reference: Any,  # What is taken as normal, such as the training rows: a frame, or a source or version to be read
+    current: Any,  # What is held against it, of the same kinds; at least the columns of the reference
     columns: list[str] | None = None,  # Which columns; None takes all but dates
     **thresholds,  # Other values for `Thresholds`, such as alpha=0.05
 ) -> "Comparison":  # The statistics of each column, and which are skewed
@@ -120,6 +120,7 @@ def compare(
         if name not in known:
             raise DataError(f"compare has no threshold `{name}`", nearest(name, known))
     limits = Thresholds(**thresholds)
+    reference, current = (data.read() if hasattr(data, "read") else data for data in (reference, current))
     if columns is None:
         columns = [name for name in reference if reference[name].dtype.kind not in "mM"]
     for side, df in (("reference", reference), ("current", current)):

@@ -9,19 +9,13 @@ import codecs
 import csv
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
 
-from .lazy import LazyModule
 from ..errors import DataError, nearest
 
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = LazyModule("pandas")
-
 # %% auto #0
-__all__ = ['SIGNATURES', 'MARKS', 'PIECE', 'DELIMITERS', 'sniff_delimiter', 'read_text', 'check_columns']
+__all__ = ['SIGNATURES', 'MARKS', 'DELIMITERS', 'sniff_encoding', 'wrong_encoding', 'bad_byte', 'encodings_that_fit',
+           'any_length', 'sniff_delimiter', 'column_names', 'check_columns']
 
 # %% ../../nbs/data/02_text.ipynb #5aab380a
 SIGNATURES = {  # how a file begins: what it is
@@ -32,62 +26,78 @@ SIGNATURES = {  # how a file begins: what it is
     b"PK\x03\x04": "a ZIP archive or an Excel workbook",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"\x1f\x8b": "a gzip archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ\x00": "an xz archive",
+    b"\x28\xb5\x2f\xfd": "a zstd archive",
     b"SQLite format 3\x00": "an SQLite database",
     b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
     b"<!doctype html": "an HTML page",
     b"<html": "an HTML page",
     b"<?xml": "an XML document",
 }
-MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-PIECE = 1 << 20  # bytes read at a time
+MARKS = {  # the longer marks first: UTF-32 begins as UTF-16 does
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
-def _bytes_of(path: Path) -> Iterator[bytes]:
-    "The bytes of a file, piece by piece."
-    with open(path, "rb") as file:
-        while piece := file.read(PIECE):
-            yield piece
-
-
-def _text_encoding(
-    path: Path,  # A file that should hold text
-) -> str:  # The encoding that its first bytes announce; UTF-8 when they announce none
+def sniff_encoding(
+    head: bytes,  # The first bytes of a file that should hold text
+    name: str,  # The file, for the message
+) -> str:  # The encoding that they announce; UTF-8 when they announce none
     "Make sure that a file is text and tell its encoding; raise `DataError` when it is something else."
-    head = next(_bytes_of(path), b"")
     if not head.strip():
-        raise DataError(f"{path} is empty ({len(head)} bytes)", "write the data again: a header line, then the rows")
+        raise DataError(f"{name} is empty ({len(head)} bytes)", "write the data again: a header line, then the rows")
     for mark, encoding in MARKS.items():
         if head.startswith(mark):
             return encoding
     for start, what in SIGNATURES.items():
         if head.lstrip()[: len(start)].lower() == start.lower():
-            raise DataError(f"{path} is {what}, not a table of text", "export it as CSV, or use its own ending")
-    lines = 1
-    for piece in _bytes_of(path):
-        if b"\0" in piece:
-            lines += piece[: piece.index(b"\0")].count(b"\n")
-            raise DataError(
-                f"{path}, line {lines}: a NUL byte; this is binary data or a damaged file",
-                "copy or export the file again; if it is UTF-16, pass encoding='utf-16'",
-            )
-        lines += piece.count(b"\n")
+            raise DataError(f"{name} is {what}, not a table of text", "export it as CSV, or use its own ending")
+    line = head.split(b"\n", 1)[0][:1000]
+    for encoding, zeros in (("utf-16-le", line[1::2]), ("utf-16-be", line[0::2])):
+        if len(line) > 3 and zeros and zeros.count(0) > 0.8 * len(zeros) and line.count(0) < 0.6 * len(line):
+            return encoding
     return "utf-8"
 
 # %% ../../nbs/data/02_text.ipynb #c6e3dc9f
-def _wrong_encoding(path: Path, encoding: str) -> DataError:
+def wrong_encoding(
+    line: bytes,  # The line that cannot be decoded
+    encoding: str,  # What it was taken for
+    name: str,  # The file
+    number: int,  # The line's number, from 1
+    position: int,  # The bytes before the line
+) -> DataError:  # To be raised
     "The error for a file that is not in `encoding`: where, which byte, and which encodings would fit."
-    position, number = 0, 0
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
-        try:
-            line.decode(encoding)
-        except (UnicodeError, LookupError) as error:
-            at = getattr(error, "start", 0)
-            what = f"line {number}, byte {position + at} (0x{line[at]:02x}) is not {encoding.upper()}"
-            fits = [f"encoding={name!r} reads {text!r}" for name in ("utf-8", "cp1252", "utf-16")
-                    if name != encoding and (text := _decoded(line, name))]
-            return DataError(f"{path}, {what}", "; or ".join(fits or ["find out its encoding and pass encoding='…'"]))
-        position += len(line)
-    return DataError(f"{path} is not {encoding.upper()}; it ends within a character", "copy the file again")
+    at = bad_byte(line, encoding) or 0
+    fix = encodings_that_fit(line, encoding) or "find out its encoding and pass encoding='…'"
+    byte = f"byte {position + at} (0x{line[at]:02x})" if at < len(line) else f"byte {position + at}"
+    return DataError(f"{name}, line {number}, {byte} is not {encoding.upper()}", fix)
+
+
+def bad_byte(
+    line: bytes,  # A line of a file
+    encoding: str,  # The encoding that it should have
+) -> int | None:  # Where decoding fails; None when it does not
+    "The place of the first byte that cannot be decoded."
+    try:
+        line.decode(encoding)
+    except UnicodeError as error:
+        return getattr(error, "start", 0)
+    return None
+
+
+def encodings_that_fit(
+    line: bytes,  # A line that cannot be decoded
+    encoding: str,  # The encoding that was tried
+) -> str:  # What to pass, and how the line would read; empty when nothing fits
+    "Show a line in the encodings that it could be in."
+    texts = {name: _decoded(line, name) for name in ("utf-8", "cp1252", "utf-16") if name != encoding}
+    return "; or ".join(f"encoding={name!r} reads {text!r}" for name, text in texts.items() if text)
 
 
 def _decoded(line: bytes, encoding: str) -> str:
@@ -101,6 +111,16 @@ def _decoded(line: bytes, encoding: str) -> str:
 DELIMITERS = (",", ";", "\t", "|")
 
 
+@contextmanager
+def any_length() -> Iterator[None]:
+    "Let Python's CSV reader take cells of any length within the block: how long they may be is decided elsewhere."
+    limit = csv.field_size_limit(1 << 30)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
 def sniff_delimiter(
     lines: list[str],  # The first lines of a file, the header first
 ) -> str:  # One of `DELIMITERS`; a comma when there is one column only
@@ -111,96 +131,33 @@ def sniff_delimiter(
         share = sum(width == header for width in rows) / len(rows) if rows else 1.0
         return (share, header) if header > 1 else (0.0, 0)
 
-    return max(DELIMITERS, key=score)
+    with any_length():
+        return max(DELIMITERS, key=score)
 
 # %% ../../nbs/data/02_text.ipynb #bc812a8f
-def _check_rows(path: Path, encoding: str, delimiter: str) -> list[str]:
-    "Check that every row has a cell for each name of the header, and return the names; raise `DataError` if not."
-    ragged: list[tuple[int, int]] = []
-    rows = 0
-    with open(path, encoding=encoding, newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
-        try:
-            filled = (row for row in reader if row and (len(row) > 1 or row[0].strip()))  # pandas skips blank lines too
-            header = next(filled, [])
-            for row in filled:
-                rows += 1
-                if len(row) != len(header):
-                    ragged.append((reader.line_num, len(row)))
-        except csv.Error as error:
-            raise DataError(
-                f"{path}, line {reader.line_num}: {error}",
-                "look at that line and above it for a quote that is not closed, or not doubled within a quoted cell",
-            ) from None
-    if ragged:
-        raise DataError(*_ragged_story(path, header, rows, ragged, delimiter))
-    if not header or not rows:
-        raise DataError(f"{path} has a header ({len(header)} columns) and no rows", "write the data again")
-    return _names(path, header)
-
-
-def _names(path: Path, header: list[str]) -> list[str]:
+def column_names(
+    header: list[str],  # The cells of the header
+    name: str,  # The file, for the message
+) -> list[str]:  # A name for each column, no two alike
     "The names of the columns; raise `DataError` when one is missing, the first apart, or stands twice."
+    if not any(cell.strip() for cell in header):
+        raise DataError(f"{name} has a header (0 columns) and no rows", "write the data again")
     if not header[0].strip():  # what `DataFrame.to_csv` writes above its index
         header = ["unnamed_0" if "index" in header else "index", *header[1:]]
-    if blank := [i for i, name in enumerate(header, 1) if not name.strip()]:
-        raise DataError(f"{path}: column {blank[0]} has no name in the header", "name it, or take it out")
-    if twice := [name for name, count in Counter(header).items() if count > 1]:
-        raise DataError(f"{path}: the header names {', '.join(f'`{name}`' for name in twice)} more than once",
+    if blank := [i for i, cell in enumerate(header, 1) if not cell.strip()]:
+        raise DataError(f"{name}: column {blank[0]} has no name in the header", "name it, or take it out")
+    if twice := [cell for cell, count in Counter(header).items() if count > 1]:
+        raise DataError(f"{name}: the header names {', '.join(f'`{cell}`' for cell in twice)} more than once",
                         "give each column its own name")
     return header
 
 
-def _ragged_story(path: Path, header: list[str], rows: int, ragged: list[tuple[int, int]], delimiter: str) -> tuple:
-    "What to say about rows that are too long or too short: a few are a slip, many are no table at all."
-    where = ", ".join(f"line {line} has {width}" for line, width in ragged[:5]) + (", …" if len(ragged) > 5 else "")
-    if len(ragged) > rows / 2:
-        return (f"{path} is not a table: {len(ragged)} of {rows} rows do not have the header's {len(header)} "
-                f"cells when cut at {delimiter!r} ({where})", "check that the file is CSV, or pass delimiter='…'")
-    return (f"{path}: {len(ragged)} of {rows} rows do not have the header's {len(header)} cells: {where}",
-            "correct these lines; a cell that holds the delimiter must be quoted")
-
-# %% ../../nbs/data/02_text.ipynb #1176ee41
-def read_text(
-    path: Path,  # A file of delimited text
-    delimiter: str | None = None,  # One character; None finds it out
-    encoding: str | None = None,  # Such as cp1252; None takes what the first bytes announce, else UTF-8
-    columns: list[str] | None = None,  # The columns to keep; None keeps all
-    dtypes: dict[str, Any] | None = None,  # Type of single columns, as pandas names them
-    dates: list[str] | None = None,  # Columns that hold dates or times
-    nulls: list[str] | None = None,  # Further texts that stand for a missing value
-) -> pd.DataFrame:  # One row a row of the file, in its order
-    "Read delimited text, after every line was checked; raise `DataError` for what is not a table."
-    found = _text_encoding(path) if encoding not in ("utf-16", "utf-16-le", "utf-16-be") else encoding
-    if delimiter is not None and len(delimiter) != 1:
-        raise DataError(f"delimiter={delimiter!r} is not one character", "pass one, such as ';' or '\\t'")
-    encoding = found if encoding is None or found == "utf-8-sig" else encoding  # the mark is no part of a name
-    try:
-        if delimiter is None:
-            with open(path, encoding=encoding, newline="") as file:
-                lines = [line for _, line in zip(range(100), file, strict=False)]
-            delimiter = "\t" if path.suffix.lower() == ".tsv" else sniff_delimiter(lines)
-        names = _check_rows(path, encoding, delimiter)
-    except LookupError:
-        raise DataError(f"encoding={encoding!r} is unknown", "use utf-8, cp1252, latin-1 or utf-16") from None
-    except UnicodeError:
-        raise _wrong_encoding(path, encoding) from None
-    check_columns(path, [*(columns or []), *(dtypes or {}), *(dates or [])], names)
-    try:
-        # round_trip: a number is read as Python would read it, so the file and a database give the same bits
-        return pd.read_csv(path, sep=delimiter, encoding=encoding, header=0, names=names, usecols=columns,
-                           dtype=dtypes, parse_dates=dates, na_values=nulls, float_precision="round_trip",
-                           low_memory=False)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(f"{path}: {error}", "correct the cells, or the options `dtypes` and `dates`") from None
-
-
 def check_columns(
-    path: Path,  # The file that is meant, for the message
+    name: str,  # The file that is meant, for the message
     wanted: list[str],  # Names that somebody asks for
     known: list[str],  # Names that the file has
 ) -> None:
     "Raise `DataError` for a wanted column that a file does not have, naming the nearest."
-    for name in wanted:
-        if name not in known:
-            raise DataError(f"{path} has no column `{name}`", nearest(name, known))
+    for column in wanted:
+        if column not in known:
+            raise DataError(f"{name} has no column `{column}`", nearest(column, known))

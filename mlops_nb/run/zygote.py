@@ -23,7 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .fork import be_new, dress, end_process, import_ahead, lost_in_a_fork, open_streams
-from .spare import KERNEL, SPARE, be_spare, note_modules, receive, run_kernel, send, start_kernel
+from .rehearsal import rehearse
+from .spare import (KERNEL, SPARE, be_spare, build_shell, drop_shell, note_handlers, note_modules, receive,
+                                run_kernel, send, spare_meaning, start_kernel)  # fmt: skip
 
 # %% ../../nbs/run/44_zygote.ipynb #e1149743
 READ_AT_IMPORT = (
@@ -71,11 +73,11 @@ class Spare:
 class Server:
     "What the zygote knows, and its one loop."
 
-    def __init__(self, listener: socket.socket, lifeline: socket.socket, orders: dict, born: dict, added: dict, own):
+    def __init__(self, listener: socket.socket, lifeline: socket.socket, orders: dict, born: dict, added: dict, own,
+                 built: bool, generators: list[random.Random]):
         self.folder, self.wanted, self.idle = Path(orders["folder"]), orders["spares"], orders["idle"]
-        self.born, self.added, self.own = born, added, own
-        self.streams = (sys.stdout, sys.stderr)
-        self.generators = [thing for thing in gc.get_objects() if isinstance(thing, random.Random)]
+        self.born, self.added, self.own, self.built, self.generators = born, added, own, built, generators
+        self.handlers = note_handlers()
         self.kernels: dict[int, socket.socket] = {}  # The line to the client, by the kernel's process
         self.spares: list[Spare] = []
         self.places: dict[int, Path] = {}  # Of spare kernels that were handed out, by process
@@ -188,8 +190,9 @@ def _be_kernel(server: Server, request: dict, descriptors: list[int], line: sock
         os.dup2(descriptor, number)
         os.close(descriptor)
     line.close()
+    drop_shell()
     dress(server.added | request["env"] | {"JPY_PARENT_PID": str(os.getppid())}, request["cwd"])
-    return run_kernel(start_kernel(request["command"][3:], server.streams, server.own))
+    return run_kernel(start_kernel(request["command"][3:], server.handlers, server.own))
 
 
 def _hang_up(server: Server, line: socket.socket) -> None:
@@ -218,7 +221,7 @@ def _make_spare(server: Server) -> None:
     def be() -> int:
         ours.close()
         dress(server.added | server.born | {"JPY_PARENT_PID": str(os.getppid())}, "/")
-        return be_spare(theirs, place, server.streams, server.own, server.added)
+        return be_spare(theirs, place, server.handlers, server.own, server.added, server.built)
 
     server.spares.append(Spare(server.fork(be, theirs), ours, place))
     theirs.close()
@@ -325,10 +328,13 @@ def main() -> None:
     own = note_modules()
     left |= import_ahead(orders["modules"])
     added = {k: v for k, v in os.environ.items() if before.get(k) != v}
+    built = build_shell(spare_meaning(Path(orders["folder"], "0")))
+    left |= rehearse(Path(orders["folder"]))
     threads = lost_in_a_fork()
     status = {"left": {k: v for k, v in left.items() if k not in KERNEL}, "threads": threads, "files": project_files(),
               "seconds": time.perf_counter() - begun}  # fmt: skip
     gc.collect()
+    generators = [thing for thing in gc.get_objects() if isinstance(thing, random.Random)]
     gc.freeze()  # a copy's collector leaves what was there before alone, and so its pages shared
     listener, lifeline = (socket.socket(fileno=orders[name]) for name in ("listener", "lifeline"))
     send(lifeline, status)
@@ -336,4 +342,4 @@ def main() -> None:
         sys.exit(1)
     for line in (listener, lifeline):
         line.set_inheritable(False)
-    Server(listener, lifeline, orders, born, added, own).work()
+    Server(listener, lifeline, orders, born, added, own, built, generators).work()

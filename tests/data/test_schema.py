@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mlops_nb.data.schema import Column, Schema, Violation
+from mlops_nb.data.schema import Column, Schema, SchemaReport, Violation, check_parts
 from mlops_nb.errors import DataError, ValidationError
 
 HEART = Path(__file__).parents[2] / "nbs" / "pipelines" / "heart" / "data" / "saheart.csv"
@@ -43,7 +45,23 @@ def found(df: pd.DataFrame, schema: Schema = SCHEMA) -> dict[tuple[str, str], Vi
     assert report.passed == (not report.errors)
     assert ("✓" in report._repr_html_()) == report.passed
     assert len(report.frame()) == len(report.violations)
+    if len(df) < 1000:
+        hold_in_parts(df, schema, report)
     return {(violation.column, violation.rule): violation for violation in report.violations}
+
+
+def hold_in_parts(df: pd.DataFrame, schema: Schema, whole: SchemaReport) -> None:
+    "In parts of seven rows, the same rules are broken by as many rows, and the first of them are the same."
+    numbers = {index: row for row, index in enumerate(df.index)} if df.index.is_unique else None
+    parts = [df.iloc[start : start + 7] for start in range(0, max(len(df), 1), 7)]
+    report = check_parts(schema, parts)
+    assert (report.rows, report.rules) == (whole.rows, whole.rules)
+    assert [(v.column, v.rule, v.count, v.severity) for v in report.violations] == [
+        (v.column, v.rule, v.count, v.severity) for v in whole.violations
+    ]
+    for part, one in zip(report.violations, whole.violations, strict=True):
+        if numbers and part.examples and one.examples and part.rule not in ("unique", "classes"):
+            assert [row for row, _ in part.examples] == [numbers[index] for index, _ in one.examples]
 
 
 def put(df, row, column, value):
@@ -253,6 +271,139 @@ def test_unique():
     assert found(df, schema)["id", "unique"].examples == ((1, 2), (2, 2))
 
 
+ORDERS = Schema(
+    {
+        "order": Column("int"),
+        "line": Column("int"),
+        "code": Column("text", pattern="[A-Z]{2}[0-9]+"),
+        "ordered": Column("datetime", rising=True),
+        "price": Column("float", nullable=True, max_missing=0.5),
+        "discount": Column("float"),
+    },
+    keys=(("order", "line"),),
+    rules={"discount below price": "discount <= price"},
+    maximum_rows=5,
+)
+
+
+def orders() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "order": [1, 1, 2, 3],
+            "line": [1, 2, 1, 1],
+            "code": ["AB1", "AB22", "XY3", "AB1"],
+            "ordered": pd.to_datetime(["2024-01-01", "2024-01-01", "2024-01-02", "2024-03-01"]),
+            "price": [9.5, None, 3.0, 4.0],
+            "discount": [0.0, 1.0, 0.5, 4.0],
+        }
+    )
+
+
+ORDERLY = {  # what: (what happens to the orders, the one violation, its examples)
+    "nothing": (lambda df: df, None, ()),
+    "a code in small letters": (
+        lambda df: df.assign(code=df.code.replace("XY3", "xy3")),
+        ("code", "pattern"),
+        ((2, "xy3"),),
+    ),
+    "a code with an end": (
+        lambda df: df.assign(code=df.code.replace("XY3", "XY3\n")),
+        ("code", "pattern"),
+        ((2, "XY3\n"),),
+    ),
+    "a time before the last": (
+        lambda df: df.assign(ordered=df.ordered.where(df.index != 3, pd.Timestamp("2023-01-01"))),
+        ("ordered", "rising"),
+        ((3, pd.Timestamp("2023-01-01")),),
+    ),
+    "too much missing": (
+        lambda df: df.assign(price=[None, None, None, 4.0]),
+        ("price", "max_missing"),
+        None,
+    ),
+    "a line twice": (
+        lambda df: df.assign(line=[1, 1, 1, 1]),
+        ("order, line", "key"),
+        ((0, {"order": 1, "line": 1}), (1, {"order": 1, "line": 1})),
+    ),
+    "a discount above the price": (
+        lambda df: df.assign(discount=[0.0, 1.0, 3.5, 4.0]),
+        ("", "discount below price"),
+        ((2, {"price": 3.0, "discount": 3.5}),),
+    ),
+    "too many rows": (
+        lambda df: pd.concat([df, df.assign(order=[4, 4, 5, 6], ordered=df.ordered.max())]),
+        ("", "maximum_rows"),
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ORDERLY)
+def test_rules_of_orders(what):
+    change, place, examples = ORDERLY[what]
+    violations = found(change(orders()), ORDERS)
+    assert list(violations) == ([place] if place else [])
+    if place and examples is not None:
+        assert violations[place].examples == examples
+    assert Schema.from_dict(json.loads(json.dumps(ORDERS.to_dict()))) == ORDERS
+
+
+def test_how_old_the_newest_may_be():
+    schema, now = Schema({"t": Column("datetime", max_age="2 days")}), pd.Timestamp.now("UTC")
+    assert found(pd.DataFrame({"t": [now - pd.Timedelta("3d"), now - pd.Timedelta("1d")]}), schema) == {}
+    assert set(found(pd.DataFrame({"t": [now - pd.Timedelta("3d")]}), schema)) == {("t", "max_age")}
+
+
+def test_a_rule_that_cannot_be_evaluated_is_a_violation_and_not_an_end():
+    violations = found(orders().drop(columns="price"), ORDERS)
+    assert set(violations) == {("price", "missing_column"), ("", "discount below price")}
+    assert "cannot be evaluated" in violations["", "discount below price"].limit
+
+
+def test_a_picture_shows_where_the_rows_lie():
+    df = good(400).assign(age=50, famhist=["Present"] * 200 + ["?"] * 100 + ["Absent"] * 100)
+    violation = found(df, Schema(SCHEMA.columns, max_duplicates=999))["famhist", "categories"]
+    assert violation.where == (0,) * 20 + (10,) * 10 + (0,) * 10
+    assert SCHEMA.check(df)._repr_html_().count("<rect") > 10
+
+
+def naive(rules: Column, values: list) -> set[tuple[str, int]]:
+    "Every rule asked of every row."
+    broken = set()
+    for row, value in enumerate(values):
+        if value is None:
+            broken |= {("nulls", row)} if not rules.nullable else set()
+            continue
+        broken |= {("minimum", row)} if value < rules.minimum else set()
+        broken |= {("maximum", row)} if value > rules.maximum else set()
+        broken |= {("finite", row)} if abs(value) == float("inf") else set()
+        broken |= {("unique", row)} if rules.unique and values.count(value) > 1 else set()
+        past = [v for v in values[:row] if v is not None]
+        broken |= {("rising", row)} if rules.rising and past and value < max(past) else set()
+    return broken
+
+
+@given(
+    st.lists(st.none() | st.floats(-20, 20) | st.sampled_from([float("inf"), 1e308, -1e308]), min_size=1, max_size=12),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+def test_quick_looks_find_what_asking_every_row_finds(values, nullable, unique, rising):
+    rules = Column("float", nullable, -10, 10, unique=unique, rising=rising)
+    df = pd.DataFrame({"x": pd.Series(values, dtype=float)})
+    report = Schema({"x": rules}, max_duplicates=99).check(df)
+    if all(value is None for value in values):
+        assert [v.rule for v in report.violations] == ["all_null"]
+        return
+    told = {(v.rule, row) for v in report.violations for row, _ in v.examples}
+    wanted = naive(rules, values)
+    assert told <= wanted
+    counts = {rule: sum(r == rule for r, _ in wanted) for rule, _ in wanted}
+    assert {v.rule: v.count for v in report.violations} == counts
+
+
 def test_a_schema_that_makes_no_sense():
     for make, said in [
         (lambda: Column("number"), "type 'number'"),
@@ -269,6 +420,11 @@ def test_a_schema_that_makes_no_sense():
         (lambda: Column("datetime", minimum="soon"), "minimum='soon'"),
         (lambda: Column("int", minimum="x", maximum=3), "minimum='x'"),
         (lambda: Column("float", maximum=float("nan")), "maximum=nan"),
+        (lambda: Column("text", rising=True), "rising is no rule for columns of text"),
+        (lambda: Column("text", pattern="("), "no regular expression"),
+        (lambda: Column("datetime", max_age="long"), "no duration"),
+        (lambda: Column("int", True, max_missing=2), "is no share"),
+        (lambda: Schema({"a": Column("int")}, keys=("b",)), "key column `b` has no rules"),
     ]:
         with pytest.raises(DataError, match=said):
             make()

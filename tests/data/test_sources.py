@@ -362,8 +362,9 @@ def test_plug_ins_are_found_and_loaded_when_asked_for(monkeypatch):
 def test_addresses():
     assert isinstance(open_source(f"file://{HEART / 'saheart.csv'}"), FileSource)
     assert isinstance(open_source("postgresql+psycopg://h/x", table="t"), SqlSource)
-    with pytest.raises(DataError, match="no source reads s3://"):
-        open_source("s3://bucket/x.csv")
+    assert isinstance(open_source("s3://bucket/x.csv"), FileSource)
+    with pytest.raises(DataError, match=r"no source reads s4://.*\n.*did you mean `s3`"):
+        open_source("s4://bucket/x.csv")
 
 
 def test_the_contract(tmp_path):

@@ -67,6 +67,10 @@ def surroundings() -> dict:
         "process": multiprocessing.current_process().name,
         "loop": type(asyncio.get_event_loop()).__name__,
         "shell": [type(get_ipython()).__name__, sorted(get_ipython().user_ns), get_ipython().execution_count],  # noqa: F821
+        "place": [get_ipython().starting_dir, *map(str, get_ipython().user_ns["_dh"])],  # noqa: F821
+        "kin": [type(get_ipython().parent).__name__, get_ipython().kernel is get_ipython().parent],  # noqa: F821
+        "state": {k: type(v).__name__ for k, v in get_ipython()._orig_sys_module_state.items()},  # noqa: F821
+        "application": [get_ipython().kernel.parent.log.level, len(get_ipython().configurables)],  # noqa: F821
         "config": repr(get_ipython().config).split("connection_file")[0],  # noqa: F821
         "logging": [logging.root.level, [name(h) for h in logging.root.handlers], logging.raiseExceptions],
     }

@@ -278,6 +278,33 @@ def test_stale_code_is_never_forked(tmp_path, monkeypatch):
     new.close()
 
 
+def test_a_librarys_own_random_numbers_differ_from_kernel_to_kernel(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "dice.py").write_text("import random\nown = random.Random(1)")
+    zygote = shared_zygote(("dice",))
+    assert zygote.trouble(60) == ""
+    thrown = {said(execute(["import dice; print(dice.own.random())"], zygote)[0].cells[0]) for _ in range(3)}
+    zygote.close()
+    assert len(thrown) == 3
+
+
+def test_a_configuration_of_ipython_is_heard(tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    profile = tmp_path / "profile_default"
+    profile.mkdir()
+    with Zygote(("pandas",)) as zygote:
+        assert zygote.trouble(60) == ""
+        for number in (3, 4):  # found by the zygote's next kernels, and before it begins
+            (profile / "ipython_kernel_config.py").write_text(f"c.InteractiveShellApp.exec_lines = ['set = {number}']")
+            execute(["1"], zygote)  # with the kernel that was made before
+            time.sleep(1)  # for a spare one
+            for _ in range(2):
+                assert said(execute(["print(set)"], zygote)[0].cells[0]) == f"{number}\n"
+    with Zygote(("pandas",)) as zygote:
+        assert zygote.trouble(60) == ""
+        assert said(execute(["print(set)"], zygote)[0].cells[0]) == "4\n"
+
+
 REFUSED = {
     "environment": ({"OMP_NUM_THREADS": "1"}, "OMP_NUM_THREADS"),
     "matplotlibrc": ({}, "matplotlibrc"),
