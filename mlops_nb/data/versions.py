@@ -207,7 +207,7 @@ def _note(written: Written, digest: Digest, base: dict | None, mode: str, facts:
 
 # %% ../../nbs/data/10_versions.ipynb #1483710f
 def _described(data: Any, source: Any) -> Any:
-    "What the source of some rows says of itself."
+    "What the source of some rows says of itself, once they were read."
     source = data if source is None and hasattr(data, "describe") and hasattr(data, "read") else source
     return source.describe() if hasattr(source, "describe") else source
 
@@ -231,7 +231,7 @@ def snapshot(
         raise DataError(f"mode={mode!r} with batch={batch!r} makes no sense", "a batch goes with mode='append'"
                         if batch else nearest(str(mode), ("replace", "append")))
     log = Log(f"{data_home(home)}/{name}", storage_options)
-    stream, described = as_stream(data), _described(data, source)
+    stream = as_stream(data)
     columns = [key] if isinstance(key, str) else list(key or ())
     for column in columns:
         if column not in stream.schema.names:
@@ -248,7 +248,7 @@ def snapshot(
         raise DataError(f"the snapshot of `{name}` would be empty: 0 rows, {len(stream.schema)} columns",
                         "look for the step before that lost the rows")
     size = sum(info.size for info in log.filesystem.get_file_info([part for part, _ in written.writer.parts]))
-    facts = {"id": uuid4().hex, "source": described, "query": query, "run": run or watch.run(), "message": message,
+    facts = {"id": uuid4().hex, "source": _described(data, source), "query": query, "run": run or watch.run(), "message": message,
              "batch": batch, "size": size, "base": base and base["version"],
              "key": columns or (base or {}).get("key") or []}
     version = to_version(log, name, _publish(log, name, mode, written, facts, batch), read_marks(log))
