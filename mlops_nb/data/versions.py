@@ -248,8 +248,8 @@ def snapshot(
         raise DataError(f"the snapshot of `{name}` would be empty: 0 rows, {len(stream.schema)} columns",
                         "look for the step before that lost the rows")
     size = sum(info.size for info in log.filesystem.get_file_info([part for part, _ in written.writer.parts]))
-    facts = {"id": uuid4().hex, "source": _described(data, source), "query": query, "run": run or watch.run(), "message": message,
-             "batch": batch, "size": size, "base": base and base["version"],
+    facts = {"id": uuid4().hex, "source": _described(data, source), "query": query, "run": run or watch.run(),
+             "message": message, "batch": batch, "size": size, "base": base and base["version"],
              "key": columns or (base or {}).get("key") or []}
     version = to_version(log, name, _publish(log, name, mode, written, facts, batch), read_marks(log))
     watch.tell("output", version)
