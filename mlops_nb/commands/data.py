@@ -200,11 +200,12 @@ def gc(name, keep, days, hours, yes, home):
       mlops-nb data gc heart --days 90 --yes let it go
     """
     from mlops_nb.data.tags import collect_garbage, freed, remove_old
-    from mlops_nb.data.versions import datasets, versions
+    from mlops_nb.data.versions import datasets, folders, versions
 
+    known_sets = datasets(home)
     went, room, left, waste = 0, 0, 0, 0
-    for each in [name] if name else datasets(home):
-        if keep or days is not None:
+    for each in [name] if name else folders(home):  # what a first writer left is there before a version is
+        if (keep or days is not None) and (name or each in known_sets):
             known = versions(each, home)
             how = {"keep": keep, "older_than": None if days is None else days * 86_400, "home": home, "runs": False}
             old = remove_old(each, held=_held(known[0].path, known), **how)

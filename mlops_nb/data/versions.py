@@ -33,10 +33,10 @@ else:
     pd, pa = LazyModule("pandas"), LazyModule("pyarrow")
 
 # %% auto #0
-__all__ = ['MANY', 'SMALL', 'TRIES', 'SAME', 'Written', 'newest', 'snapshot', 'versions', 'datasets', 'find_version',
+__all__ = ['MANY', 'SMALL', 'TRIES', 'SAME', 'Written', 'newest', 'snapshot', 'versions', 'datasets', 'folders', 'find_version',
            'load_version']
 
-# %% ../../nbs/data/10_versions.ipynb #933f4427
+# %% ../../nbs/data/10_versions.ipynb #94979ab4
 @dataclass
 class Written:
     "Rows that are stored, and are no version yet."
@@ -74,7 +74,7 @@ def _store(log: Log, stream: Stream, digest: Digest, levels: Levels) -> Written:
             raise
     return Written(stream, writer, levels, digest)
 
-# %% ../../nbs/data/10_versions.ipynb #8b21566d
+# %% ../../nbs/data/10_versions.ipynb #1e964055
 def _resume(log: Log, base: dict | None, schema: pa.Schema) -> Digest:
     "The digest of a version, ready for the rows that follow."
     if base is None:
@@ -107,7 +107,7 @@ def _fits(stream: Stream, base: dict, name: str) -> dict[str, str]:
                             f"`df.astype({{{column!r}: {one!r}}})`")
     return stream.form | base["form"]
 
-# %% ../../nbs/data/10_versions.ipynb #0c7846fe
+# %% ../../nbs/data/10_versions.ipynb #0c578814
 def newest(
     log: Log,  # Of a data set
     number: int | None = None,  # Of the newest entry; None looks
@@ -143,7 +143,7 @@ def _tidy(log: Log, base: dict) -> dict:
         writer.drop()
     return newest(log)
 
-# %% ../../nbs/data/10_versions.ipynb #f30aab96
+# %% ../../nbs/data/10_versions.ipynb #b933fea0
 TRIES = 60  # of a commit that others get in the way of
 
 
@@ -181,7 +181,7 @@ def _publish(log: Log, name: str, mode: str, written: Written, facts: dict, batc
 
 SAME = ("digest", "form", "levels", "key")  # two versions that are equal in these come back as the same frame
 
-# %% ../../nbs/data/10_versions.ipynb #4425edb7
+# %% ../../nbs/data/10_versions.ipynb #7959ee9e
 def _count_again(log: Log, name: str, written: Written, base: dict | None) -> Digest:
     "The digest of the rows that were written, behind those of another version."
     if base:
@@ -207,7 +207,7 @@ def _note(written: Written, digest: Digest, base: dict | None, mode: str, facts:
 
 # %% ../../nbs/data/10_versions.ipynb #1483710f
 def _described(data: Any, source: Any) -> Any:
-    "What the source of some rows says of itself."
+    "What the source of some rows says of itself, once they were read."
     source = data if source is None and hasattr(data, "describe") and hasattr(data, "read") else source
     return source.describe() if hasattr(source, "describe") else source
 
@@ -231,7 +231,7 @@ def snapshot(
         raise DataError(f"mode={mode!r} with batch={batch!r} makes no sense", "a batch goes with mode='append'"
                         if batch else nearest(str(mode), ("replace", "append")))
     log = Log(f"{data_home(home)}/{name}", storage_options)
-    stream, described = as_stream(data), _described(data, source)
+    stream = as_stream(data)
     columns = [key] if isinstance(key, str) else list(key or ())
     for column in columns:
         if column not in stream.schema.names:
@@ -248,14 +248,14 @@ def snapshot(
         raise DataError(f"the snapshot of `{name}` would be empty: 0 rows, {len(stream.schema)} columns",
                         "look for the step before that lost the rows")
     size = sum(info.size for info in log.filesystem.get_file_info([part for part, _ in written.writer.parts]))
-    facts = {"id": uuid4().hex, "source": described, "query": query, "run": run or watch.run(), "message": message,
-             "batch": batch, "size": size, "base": base and base["version"],
+    facts = {"id": uuid4().hex, "source": _described(data, source), "query": query, "run": run or watch.run(),
+             "message": message, "batch": batch, "size": size, "base": base and base["version"],
              "key": columns or (base or {}).get("key") or []}
     version = to_version(log, name, _publish(log, name, mode, written, facts, batch), read_marks(log))
     watch.tell("output", version)
     return version
 
-# %% ../../nbs/data/10_versions.ipynb #521efc50
+# %% ../../nbs/data/10_versions.ipynb #f03b2207
 def versions(
     name: str,  # The data set
     home: str | Path | None = None,  # The store; None takes the project's
@@ -275,7 +275,16 @@ def datasets(
     home: str | Path | None = None,  # The store; None takes the project's
     storage_options: dict[str, str] | None = None,  # Keys and settings of an object store
 ) -> list[str]:  # Their names
-    "The data sets of a store."
+    "The data sets of a store that have a version."
+    place = data_home(home)
+    return [name for name in folders(home, storage_options) if len(Log(f"{place}/{name}", storage_options).names()) > 1]
+
+
+def folders(
+    home: str | Path | None = None,  # The store; None takes the project's
+    storage_options: dict[str, str] | None = None,  # Keys and settings of an object store
+) -> list[str]:  # Their names
+    "The places of data sets, those included whose first writer has not come to an end, or died."
     from pyarrow.fs import FileSelector, FileType
 
     place = Log(data_home(home), storage_options)
@@ -288,7 +297,7 @@ def datasets(
     return sorted(Path(each.path).name for each in found
                   if each.type == FileType.Directory and NAME.fullmatch(Path(each.path).name))
 
-# %% ../../nbs/data/10_versions.ipynb #b1e74077
+# %% ../../nbs/data/10_versions.ipynb #6876010d
 def find_version(
     name: str,  # The data set
     which: int | str | datetime | None = None,  # Number, digest's first characters, tag, time, run:<id>; None: newest

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 from mlops_nb.data.digest import frame_digest
-from mlops_nb.data.log import Log, commit, open_table
+from mlops_nb.data.log import Log, commit, create_table, open_table
 from mlops_nb.data.tags import collect_garbage, remove_old
-from mlops_nb.data.versions import find_version, load_version, snapshot, versions
+from mlops_nb.data.versions import datasets, find_version, load_version, snapshot, versions
 from mlops_nb.errors import DataError
 
 ROWS = 200_000
@@ -119,6 +119,21 @@ def test_a_stream_that_breaks_leaves_what_was_there(tmp_path):
         snapshot(late, "x", home=tmp_path)
     assert [v.version for v in versions("x", home=tmp_path)] == [1]
     assert files(tmp_path) == before
+
+
+def test_a_data_set_whose_first_writer_died_is_none_yet(tmp_path):
+    with pytest.raises(DataError, match="the line is dead"):
+        snapshot(failing(pa.Table.from_pandas(frame()), 15), "x", home=tmp_path)
+    left = tmp_path / "data" / "x" / "part-00000-dead.parquet"
+    left.write_bytes(b"half of it")
+    assert datasets(tmp_path) == []
+    with pytest.raises(DataError, match="there is no snapshot"):
+        load_version("x", home=tmp_path)
+    create_table(Log(str(left.parent)))  # the second one came one step further
+    assert datasets(tmp_path) == []
+    assert collect_garbage(older_than=0, dry=False, home=tmp_path) == {"x": [(left.name, 10)]}
+    assert snapshot(pd.DataFrame({"a": [1]}), "x", mode="append", home=tmp_path).version == 1
+    assert datasets(tmp_path) == ["x"]
 
 
 def test_rows_that_do_not_fit_are_not_appended(tmp_path):
