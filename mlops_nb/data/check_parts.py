@@ -107,7 +107,7 @@ class PartChecker:
         columns: dict[str, Column],  # The rules of each column
         keys: Iterable[tuple[str, ...]] = (),  # Columns that together name one row
         rules: dict[str, str] | None = None,  # Expressions that each row must fulfil, by name
-        max_duplicates: int = 0,  # Rows that may repeat an earlier one
+        max_duplicates: int | None = 0,  # Rows that may repeat an earlier one; None for any number
         target: str | None = None,  # The column to be predicted
     ):
         self.columns, self.keys, self.rules = columns, [list(key) for key in keys], dict(rules or {})
@@ -138,7 +138,8 @@ class PartChecker:
                 if lacking.any():
                     self.tally(", ".join(key), "key").add(lacking, df[key], self.rows)
                 self.numbers.setdefault(tuple(key), []).append(row_numbers(df, key))
-        self.numbers.setdefault((), []).append(row_numbers(df, list(df)))
+        if self.max_duplicates is not None:
+            self.numbers.setdefault((), []).append(row_numbers(df, list(df)))
         if self.target in df and len(self.levels) < 2:
             self.levels |= set(df[self.target].dropna().unique()[:2])
         self.rows += len(df)
@@ -308,4 +309,4 @@ def to_frame(
              pa.uint16(): "UInt16", pa.uint32(): "UInt32", pa.uint64(): "UInt64", pa.bool_(): "boolean"}
     nulls = {f.type for f, column in zip(table.schema, table.columns, strict=True) if column.null_count}
     kinds = {kind: pd.api.types.pandas_dtype(name) for kind, name in whole.items() if kind in nulls}
-    return table.to_pandas(strings_to_categorical=True, types_mapper=kinds.get)
+    return table.to_pandas(strings_to_categorical=True, types_mapper=kinds.get, split_blocks=True)  # no copy of numbers

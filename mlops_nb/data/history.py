@@ -51,7 +51,7 @@ class _Column:
         self.missing, self.count, self.mean, self.squares, self.levels = 0, 0, 0.0, 0.0, Counter()
 
     def add(self, column: pd.Series) -> None:
-        known = column.dropna()
+        known = column.dropna() if column.hasnans else column
         self.missing += len(column) - len(known)
         if pd.api.types.is_datetime64_any_dtype(column.dtype) or known.empty:
             return
@@ -60,11 +60,14 @@ class _Column:
             self.levels.update({str(k): int(v) for k, v in shares[shares > 0].items()})
             return
         numbers = known.to_numpy(float)
-        numbers = numbers[np.isfinite(numbers)]
+        with np.errstate(all="ignore"):
+            finite = np.isfinite(numbers.sum())
+        numbers = numbers if finite else numbers[np.isfinite(numbers)]
         if len(numbers):
             count, mean = self.count + len(numbers), float(numbers.mean())
             between = (mean - self.mean) ** 2 * self.count * len(numbers) / count
-            self.squares += float(((numbers - mean) ** 2).sum()) + between
+            apart = numbers - mean
+            self.squares += float(np.square(apart, out=apart).sum()) + between
             self.mean += (mean - self.mean) * len(numbers) / count
             self.count = count
 

@@ -30,7 +30,7 @@ class Schema:
     target: str | None = None  # The column to be predicted: it must hold at least two different values
     keys: tuple[tuple[str, ...], ...] = ()  # Columns whose values together name one row: none missing, none twice
     rules: dict[str, str] = field(default_factory=dict)  # Name: expression that each row must fulfil
-    max_duplicates: int = 0  # Rows that may repeat an earlier row in every column
+    max_duplicates: int | None = 0  # Rows that may repeat an earlier row in every column; None for any number
     minimum_rows: int = 1  # Rows that there must be
     maximum_rows: int | None = None  # Rows that there may be; None for no limit
     extra_columns: str = "error"  # What a column without rules is: error, warn or allow
@@ -145,8 +145,8 @@ def _shape_violations(schema: Schema, names: list, rows: int) -> list[Violation]
 def _table_violations(schema: Schema, df: pd.DataFrame, present: pd.DataFrame) -> list[Violation]:
     "What is wrong with the table as a whole; `present` has each column once."
     found = _shape_violations(schema, list(df.columns), len(df))
-    copies = repeated(present) if len(df) else []
-    if len(copies) > schema.max_duplicates:
+    copies = repeated(present) if len(df) and schema.max_duplicates is not None else []
+    if len(copies) > (schema.max_duplicates or 0):
         limit = f"at most {schema.max_duplicates:,} rows may repeat an earlier one"
         mask = np.zeros(len(df), bool)
         mask[copies] = True
@@ -201,7 +201,7 @@ def checked(
     "The report of a checker."
     found = _shape_violations(schema, list(checker.names or ()), checker.rows)
     count, copies = repeated_rows(checker)
-    if count > schema.max_duplicates:
+    if count > (schema.max_duplicates or 0):
         limit = f"at most {schema.max_duplicates:,} rows may repeat an earlier one"
         shown = tuple((row, "repeats an earlier row") for row in copies)
         found.append(Violation("", "duplicates", limit, count, count / checker.rows, shown))

@@ -36,7 +36,7 @@ MODULES = (
     "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store", "alembic.migration",
     "sqlalchemy.dialects.sqlite", "mlops_nb.step",
 )  # fmt: skip
-ROOTS = {name.split(".")[0] for name in MODULES} | {"pandera", "pydantic", "rich", "skops"}
+ROOTS = {name.split(".")[0] for name in MODULES} | {"pydantic", "rich", "skops"}
 
 # %% ../../nbs/run/46_warm.ipynb #ae32737f
 _entered: list["Zygote"] = []  # With `with`, the innermost last
