@@ -286,7 +286,8 @@ def after_watermark(
 ):  # The rows at or above `low`, and those without a value; None when there is none
     "The rows of a source from a watermark on."
     preparer = source.url.get_dialect()().identifier_preparer
-    table = ".".join(map(preparer.quote_identifier, source.table.split("."))) if source.table else ""
+    schema, _, name = (source.table or "").rpartition(".")
+    table = ".".join(preparer.quote_identifier(part) for part in (schema, name) if part)
     query = f"SELECT * FROM {table or f'({source.query}) AS watched'}"
     name, params = preparer.quote_identifier(column), dict(source.params)
     if low is not None:

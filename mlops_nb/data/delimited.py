@@ -36,6 +36,7 @@ BEGINNING = 64 << 10  # bytes of them in which most that there is to learn is le
 NULLS = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
          "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]  # as pandas has them
 ZONED = re.compile(r"[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$")  # a moment that says its time zone
+_BLANK = re.compile(rb"(?:^|[\r\n])[ \t]+(?:[\r\n]|$)")  # a line of blanks, which Arrow takes for a cell
 _MISFIT = re.compile(r"In CSV column #(\d+):.*?(?:invalid value|expected .*? in|not in range:?) '(.*?)'", re.DOTALL)
 
 
@@ -161,7 +162,8 @@ def _skip_line(file) -> int:
 def _take(reader: DelimitedReader, data: bytes, layout: Layout, place: tuple[int, int], last: bool) -> tuple:
     "What the whole rows at the beginning of `data` hold: tables, bad rows, and how many bytes that were."
     end = cut(data, layout.delimiter, last)
-    if end and data.find(b"\0", 0, end) < 0 and not _may_hold_giants(data, end):
+    odd = data.find(b"\0", 0, end) >= 0 or (len(layout.names) == 1 and _BLANK.search(data)) if end else True
+    if not odd and not _may_hold_giants(data, end):
         try:
             return [_parse(reader, pa.py_buffer(data).slice(0, end), layout, QUOTE in data)], [], end
         except _Misfit:

@@ -86,9 +86,14 @@ class RecordReader:
             self.tick(sum(table.num_rows for table in tables), len(data))
 
 # %% ../../nbs/data/06_records.ipynb #e2ce2ced
+_ODD = re.compile(rb"(?:^|\n)[ \t\r]*[^{\s]|\}[ \t\r]*[^,\]}\s]")  # a line that is no object, or holds more than one
+
+
 def _take(reader: RecordReader, data: bytes, numbers: Sequence[int], shown: str) -> tuple[list, list[BadRow]]:
     "The tables and the bad rows of a block."
     try:
+        if _ODD.search(data):
+            raise _Misfit
         tables = [_parse(reader, data)] if data.strip() else []
         if sum(table.num_rows for table in tables) in (len(numbers),
                                                        sum(map(bool, map(bytes.strip, data.split(b"\n"))))):
