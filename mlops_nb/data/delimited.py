@@ -200,28 +200,18 @@ class _Misfit(Exception):
 
 def _parse(reader: DelimitedReader, data: pa.Buffer, layout: Layout, quoted: bool = True):
     "Parse whole rows with the types known so far, widening them; raise `_Misfit` when a row is in the way."
-    names, broken = list(layout.names), []
-
-    def handle(row):
-        broken.append(row)
-        return "skip"
-
+    names = list(layout.names)
     read = arrow_csv.ReadOptions(column_names=names, block_size=LONGEST)
-    parse = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=quoted, invalid_row_handler=handle)
+    parse = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=quoted)
     while True:
         options = _options(names, reader.kinds, reader.names, reader.nulls, reader.formats)
         try:
             table = arrow_csv.read_csv(pa.BufferReader(data), read, parse, options)
         except pa.ArrowInvalid as error:
-            if broken:
-                break
             _widen(reader, str(error), names)
-            continue
-        if broken:
-            break
-        if not _learn(reader, table, data, layout):
-            return table
-    raise _Misfit(f"has {broken[0].actual_columns} cells, not {len(names)}")
+        else:
+            if not _learn(reader, table, data, layout):
+                return table
 
 
 def _widen(reader: DelimitedReader, said: str, names: list[str]) -> None:
@@ -267,8 +257,7 @@ def _too_long(reader: DelimitedReader, data: pa.Buffer, layout: Layout, name: st
     if not data.size:
         return None
     read = arrow_csv.ReadOptions(column_names=names, block_size=LONGEST)
-    parse = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True,
-                                   invalid_row_handler=lambda row: "skip")
+    parse = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True)
     try:
         arrow_csv.read_csv(pa.BufferReader(data), read, parse,
                            _options(names, {name: pa.int64()}, [name], reader.nulls, []))

@@ -377,6 +377,11 @@ def test_the_contract(tmp_path):
         check_source(wrong)
     assert "does not fit into JSON" in str(caught.value)
     assert "gives no rows" in str(caught.value)
+    wrong = FileSource(HEART / "saheart.csv")
+    wrong.batches = FileSource(HEART / "saheart.csv", columns=["age"]).batches
+    wrong.read = FileSource(HEART / "saheart.csv").read
+    with pytest.raises(DataError, match=r"batches\(\) does not give the rows of read"):
+        check_source(wrong)
 
 
 @pytest.mark.parametrize("module", ["text", "sources", "versions"])
