@@ -370,7 +370,7 @@ def test_a_table_that_was_cut_off_anywhere(tmp_path, ending, share):
 
 
 PIECES = [b"a,b\n", b"1,2\n", b'"', b",", b"\n", b"\r", b"\x00", b"\xff", b"{", b"}", b"[", b"]", b":", b'"a"', b"1",
-          b"x", b"null", b'{"a": 1}\n', b'{"a": "x"}\n', b"\xef\xbb\xbf", b"\xff\xfe", b" ", b"NaN", b"1e999", b"-"]  # fmt: skip
+          b"x", b"null", b'{"a": 1}\n', b'{"a": "x"}\n', b"\xef\xbb\xbf", b"\xff\xfe", b" ", b"NaN", b"-"]  # fmt: skip
 
 
 @settings(max_examples=300, deadline=None)
