@@ -82,7 +82,7 @@ class _Block:
     kinds: dict[str, Any]  # Types of its columns
     rows: int
 
-
+# %% ../../nbs/data/05_delimited.ipynb #5e94e6c7
 class DelimitedReader:
     "Reads files of delimited text that have the same columns."
 
@@ -180,7 +180,7 @@ def _may_hold_giants(data: bytes, end: int) -> bool:
     half = LONGEST // 2
     return any(data.find(b"\n", i, i + half) < 0 for i in range(0, end - half + 1, half))
 
-
+# %% ../../nbs/data/05_delimited.ipynb #46dd1338
 def _fit(reader: DelimitedReader, rows: list[tuple[int, bytes]], layout: Layout) -> tuple[list, list[BadRow]]:
     "Parse single rows, and find by halves those that do not fit the types that were asked for."
     try:

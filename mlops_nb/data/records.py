@@ -127,7 +127,7 @@ def _fault(raw: bytes) -> tuple[str, str]:
         return f"holds a {type(record).__name__}, not an object {{…}}", "value"
     return (f"has {len(raw):,} bytes, more than {LONGEST:,}", "long") if len(raw) > LONGEST else ("", "")
 
-
+# %% ../../nbs/data/06_records.ipynb #fe0f77e1
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     "An object; JSON lets a name stand twice, and then nobody knows which value is meant."
     if len(record := dict(pairs)) < len(pairs):
@@ -253,7 +253,7 @@ def _text_of(path: Path, shown: str) -> str:
         raise DataError(f"{shown}, line {line}, byte {error.start} is not UTF-8",
                         "write it as UTF-8: JSON knows no other encoding") from None
 
-
+# %% ../../nbs/data/06_records.ipynb #5462dd88
 def _elements(text: str, shown: str) -> Iterator[tuple[int, Any]]:
     "The elements of an array, each with its line."
     at, line, counted = _SPACE.match(text).end(), 1, 0
