@@ -316,7 +316,7 @@ def _identity(files: list[Fetched]) -> dict[str, Any]:
     pairs = sorted((Path(file.name).name, file.digest()) for file in files)
     return {"sha256": hashlib.sha256(json.dumps(pairs).encode()).hexdigest(), "files": len(files)}
 
-
+# %% ../../nbs/data/08_files.ipynb #da4d3b35
 def _open(source: FileSource) -> pa.RecordBatchReader:
     "The rows of a source, after all that can be checked beforehand has been."
     home = tempfile.TemporaryDirectory(dir=source.temp_folder, prefix="mlops-nb-")
