@@ -152,7 +152,7 @@ def remote_table(
 
     return _asked(find, address, options)
 
-
+# %% ../../nbs/data/01_addresses.ipynb #c6aeba1d
 def _system(address: str, options: dict[str, Any]):
     "fsspec's file system for an address, and the path in it."
     import fsspec

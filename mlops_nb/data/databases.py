@@ -38,7 +38,7 @@ CONNECT_TIMEOUT = {  # SQLAlchemy's driver: its option for how long connecting m
     "mysqlconnector": "connection_timeout",
 }
 
-
+# %% ../../nbs/data/09_databases.ipynb #747b8605
 class SqlSource:
     "The rows of one table, or of one SELECT."
 
@@ -117,7 +117,7 @@ def _check_params(query: str | None, params: dict[str, Any]) -> None:
     if unused := sorted(params.keys() - wanted):
         raise DataError(f"the query has no parameter `{unused[0]}`", nearest(unused[0], wanted))
 
-
+# %% ../../nbs/data/09_databases.ipynb #f2b16a52
 def _engine(url, timeout: int):
     "An engine that keeps no connection and waits for none; an SQLite file it can neither create nor change."
     import sqlalchemy
@@ -184,11 +184,10 @@ def _told(source: SqlSource, url) -> Iterator[None]:
 FIXES = {  # what a database says: what to do
     "password": "check user and password: password='env:NAME', and what that variable holds",
     "refused": "check host and port, and that the server is running",
-    "timed out": "check host and port, or pass a longer timeout=…",
-    "timeout": "check host and port, or pass a longer timeout=…",
     "does not exist": "correct the name in the query, or the database in the address",
     "no such": "correct the name in the query",
     "syntax": "correct the query",
+    "time": "check host and port, or give it more time",
 }
 
 
@@ -278,7 +277,7 @@ def _unique(source: SqlSource, names: list[str]) -> list[str]:
         raise DataError(f"{source.address}: the result names `{twice}` more than once", "name its columns with AS")
     return names
 
-
+# %% ../../nbs/data/09_databases.ipynb #18d8177a
 def after_watermark(
     source: SqlSource,  # A table or a query
     column: str,  # One of its columns
@@ -286,7 +285,8 @@ def after_watermark(
 ):  # The rows at or above `low`, and those without a value; None when there is none
     "The rows of a source from a watermark on."
     preparer = source.url.get_dialect()().identifier_preparer
-    table = ".".join(map(preparer.quote_identifier, source.table.split("."))) if source.table else ""
+    schema, _, name = (source.table or "").rpartition(".")
+    table = ".".join(preparer.quote_identifier(part) for part in (schema, name) if part)
     query = f"SELECT * FROM {table or f'({source.query}) AS watched'}"
     name, params = preparer.quote_identifier(column), dict(source.params)
     if low is not None:
@@ -358,7 +358,7 @@ def _by_adbc(source: SqlSource, url, spool: Spool):
                       "check the query's conditions and parameters")
     return places, schema
 
-
+# %% ../../nbs/data/09_databases.ipynb #2890765a
 def _tick(tick: Progress, spool: Spool, table) -> tuple[int, int]:
     tick(table.num_rows, table.nbytes)
     return spool.add(table)

@@ -36,6 +36,7 @@ BEGINNING = 64 << 10  # bytes of them in which most that there is to learn is le
 NULLS = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
          "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]  # as pandas has them
 ZONED = re.compile(r"[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$")  # a moment that says its time zone
+_BLANK = re.compile(rb"(?:^|[\r\n])[ \t]+(?:[\r\n]|$)")  # a line of blanks, which Arrow takes for a cell
 _MISFIT = re.compile(r"In CSV column #(\d+):.*?(?:invalid value|expected .*? in|not in range:?) '(.*?)'", re.DOTALL)
 
 
@@ -81,7 +82,7 @@ class _Block:
     kinds: dict[str, Any]  # Types of its columns
     rows: int
 
-
+# %% ../../nbs/data/05_delimited.ipynb #5e94e6c7
 class DelimitedReader:
     "Reads files of delimited text that have the same columns."
 
@@ -161,7 +162,8 @@ def _skip_line(file) -> int:
 def _take(reader: DelimitedReader, data: bytes, layout: Layout, place: tuple[int, int], last: bool) -> tuple:
     "What the whole rows at the beginning of `data` hold: tables, bad rows, and how many bytes that were."
     end = cut(data, layout.delimiter, last)
-    if end and data.find(b"\0", 0, end) < 0 and not _may_hold_giants(data, end):
+    odd = data.find(b"\0", 0, end) >= 0 or (len(layout.names) == 1 and _BLANK.search(data)) if end else True
+    if not odd and not _may_hold_giants(data, end):
         try:
             return [_parse(reader, pa.py_buffer(data).slice(0, end), layout, QUOTE in data)], [], end
         except _Misfit:
@@ -178,7 +180,7 @@ def _may_hold_giants(data: bytes, end: int) -> bool:
     half = LONGEST // 2
     return any(data.find(b"\n", i, i + half) < 0 for i in range(0, end - half + 1, half))
 
-
+# %% ../../nbs/data/05_delimited.ipynb #46dd1338
 def _fit(reader: DelimitedReader, rows: list[tuple[int, bytes]], layout: Layout) -> tuple[list, list[BadRow]]:
     "Parse single rows, and find by halves those that do not fit the types that were asked for."
     try:
@@ -198,28 +200,18 @@ class _Misfit(Exception):
 
 def _parse(reader: DelimitedReader, data: pa.Buffer, layout: Layout, quoted: bool = True):
     "Parse whole rows with the types known so far, widening them; raise `_Misfit` when a row is in the way."
-    names, broken = list(layout.names), []
-
-    def handle(row):
-        broken.append(row)
-        return "skip"
-
+    names = list(layout.names)
     read = arrow_csv.ReadOptions(column_names=names, block_size=LONGEST)
-    parse = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=quoted, invalid_row_handler=handle)
+    parse = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=quoted)
     while True:
         options = _options(names, reader.kinds, reader.names, reader.nulls, reader.formats)
         try:
             table = arrow_csv.read_csv(pa.BufferReader(data), read, parse, options)
         except pa.ArrowInvalid as error:
-            if broken:
-                break
             _widen(reader, str(error), names)
-            continue
-        if broken:
-            break
-        if not _learn(reader, table, data, layout):
-            return table
-    raise _Misfit(f"has {broken[0].actual_columns} cells, not {len(names)}")
+        else:
+            if not _learn(reader, table, data, layout):
+                return table
 
 
 def _widen(reader: DelimitedReader, said: str, names: list[str]) -> None:
@@ -265,8 +257,7 @@ def _too_long(reader: DelimitedReader, data: pa.Buffer, layout: Layout, name: st
     if not data.size:
         return None
     read = arrow_csv.ReadOptions(column_names=names, block_size=LONGEST)
-    parse = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True,
-                                   invalid_row_handler=lambda row: "skip")
+    parse = arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True)
     try:
         arrow_csv.read_csv(pa.BufferReader(data), read, parse,
                            _options(names, {name: pa.int64()}, [name], reader.nulls, []))

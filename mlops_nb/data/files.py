@@ -20,7 +20,7 @@ from .addresses import Fetched, ending_of, expand, fetch, is_remote, shown
 from .delimited import DelimitedReader, final_schema, typed_batches
 from .lazy import LazyModule
 from .progress import Progress
-from .quarantine import ON_BAD, BadRows
+from .quarantine import BadRows
 from .records import RecordReader, array_lines, lines_of, record_batches
 from .rows import lay_out
 from .text import check_columns, sniff_encoding, wrong_encoding
@@ -235,16 +235,8 @@ class FileSource:
         self.path = self.address if is_remote(self.address) else Path(self.address.removeprefix("file://")).expanduser()
         self.storage_options, self.origin, self.options = dict(storage_options or {}), origin, options
         self.on_bad, self.quarantine, self.temp_folder = on_bad, quarantine, temp_folder
-        ending = ending_of(self.address)
-        if ending not in FORMATS:
-            raise DataError(f"{shown(self.address)}: files ending in {ending!r} cannot be read",
-                            nearest(ending, FORMATS))
-        if on_bad not in ON_BAD:
-            raise DataError(f"on_bad={on_bad!r} is unknown", f"choose one of: {', '.join(ON_BAD)}")
-        self._reader, known = FORMATS[ending]
-        for name in options:
-            if name not in known:
-                raise DataError(f"a {ending} file has no option `{name}`", nearest(name, known))
+        self._reader = _reader_of(self.address, options)
+        BadRows(on_bad)  # is it known?
         self._facts: dict[str, Any] | None = None
         self._names: list[str] | None = None
 
@@ -255,12 +247,7 @@ class FileSource:
         self,
     ) -> pd.DataFrame:  # One row a row of the files, in their order
         "Read all rows; raise `DataError` when a file is missing, empty, damaged, or not what its ending says."
-        rows = self.batches()
-        try:
-            return rows.read_all().to_pandas()
-        except (pa.ArrowException, ValueError, KeyError, TypeError) as error:  # names and notes of a table are data too
-            raise DataError(f"{self.describe_place()} does not hold a table as pandas has it: {error}",
-                            "write or copy the file again") from None
+        return _frame(self.batches(), self.describe_place())
 
     def batches(
         self,
@@ -291,6 +278,27 @@ class FileSource:
         return {"kind": "file", "address": self.describe_place(), **self._facts, **options}
 
 # %% ../../nbs/data/08_files.ipynb #38b53ceb
+def _frame(rows: pa.RecordBatchReader, name: str) -> pd.DataFrame:
+    "All rows as a frame; raise `DataError` where pandas cannot hold them: the names and notes of a table are data too."
+    try:
+        return rows.read_all().to_pandas()
+    except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{name} does not hold a table as pandas has it: {error}",
+                        "write or copy the file again") from None
+
+
+def _reader_of(address: str, options: dict[str, Any]) -> Callable[..., Rows]:
+    "What reads a format; raise `DataError` for an ending or an option that nobody knows."
+    ending = ending_of(address)
+    if ending not in FORMATS:
+        raise DataError(f"{shown(address)}: files ending in {ending!r} cannot be read", nearest(ending, FORMATS))
+    reader, known = FORMATS[ending]
+    for name in options:
+        if name not in known:
+            raise DataError(f"a {ending} file has no option `{name}`", nearest(name, known))
+    return reader
+
+
 def _fetch_all(source: FileSource, folder: Path) -> list[Fetched]:
     "All files of a source, plain and on this disk."
     names = source._names or expand(str(source.path), source.storage_options)
@@ -308,7 +316,7 @@ def _identity(files: list[Fetched]) -> dict[str, Any]:
     pairs = sorted((Path(file.name).name, file.digest()) for file in files)
     return {"sha256": hashlib.sha256(json.dumps(pairs).encode()).hexdigest(), "files": len(files)}
 
-
+# %% ../../nbs/data/08_files.ipynb #da4d3b35
 def _open(source: FileSource) -> pa.RecordBatchReader:
     "The rows of a source, after all that can be checked beforehand has been."
     home = tempfile.TemporaryDirectory(dir=source.temp_folder, prefix="mlops-nb-")
@@ -336,7 +344,7 @@ def _open(source: FileSource) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(schema,
                                              _watched(source, job, schema, _not_empty(source, schema, rows), home))
 
-
+# %% ../../nbs/data/08_files.ipynb #1c6737fb
 def _io_error(source: FileSource, error: OSError) -> DataError:
     "What to say when a disk fails, or is full."
     return DataError(f"{source.describe_place()}: {error.strerror or error}",

@@ -73,17 +73,7 @@ class BadRows:
 
     def error(self) -> DataError:  # To be raised
         "What to say about the bad rows."
-        first = self.first[0]
-        where = ", ".join(f"line {row.line} {row.reason}" for row in self.first)
-        where += ", …" if self.count > len(self.first) else ""
-        fix = FIXES.get(first.kind, FIXES["value"])
-        if self.is_no_table and self.kinds["ragged"] > self.count / 2:
-            return DataError(f"{first.file} is not a table: {self.count} of {self.rows} rows do not have the header's "
-                             f"cells ({where})", "check that the file is CSV, or pass delimiter='…'")
-        if first.kind != "ragged":
-            unit, sign = "row" if first.kind == "cell" else "line", "," if first.kind == "encoding" else ":"
-            return DataError(f"{first.file}, {unit} {first.line}{sign} {first.reason}", fix)
-        return DataError(f"{first.file}: {self.count} of the first {self.rows} rows cannot be read: {where}", fix)
+        return _story(self)
 
     def finish(
         self,
@@ -102,7 +92,7 @@ class BadRows:
                 file.write(piece)
         return path
 
-
+# %% ../../nbs/data/03_quarantine.ipynb #0e00bf53
 FIXES = {  # kind: what to do about it
     "value": "correct the value, give the column another type, or pass on_bad='quarantine'",
     "ragged": "correct these lines (a cell that holds the delimiter must be quoted), or pass on_bad='quarantine'",
@@ -111,6 +101,21 @@ FIXES = {  # kind: what to do about it
     "encoding": "find out its encoding and pass encoding='…'",
     "long": "look for a quote that is not closed, or take the cell out",
 }
+
+
+def _story(bad: BadRows) -> DataError:
+    "The first bad rows, and what they are a sign of."
+    first = bad.first[0]
+    where = ", ".join(f"line {row.line} {row.reason}" for row in bad.first)
+    where += ", …" if bad.count > len(bad.first) else ""
+    fix = FIXES.get(first.kind, FIXES["value"])
+    if bad.is_no_table and bad.kinds["ragged"] > bad.count / 2:
+        return DataError(f"{first.file} is not a table: {bad.count} of {bad.rows} rows do not have the header's "
+                         f"cells ({where})", "check that the file is CSV, or pass delimiter='…'")
+    if first.kind != "ragged":
+        unit, sign = "row" if first.kind == "cell" else "line", "," if first.kind == "encoding" else ":"
+        return DataError(f"{first.file}, {unit} {first.line}{sign} {first.reason}", fix)
+    return DataError(f"{first.file}: {bad.count} of the first {bad.rows} rows cannot be read: {where}", fix)
 
 
 def _note(row: BadRow) -> dict:

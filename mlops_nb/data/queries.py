@@ -96,18 +96,7 @@ class Query:
         self.memory_limit, self.temp_folder = memory_limit, temp_folder
         self.tables = _sources(tables or {}, on_bad)
         self._said: dict[str, Any] | None = None
-        try:
-            statements = duckdb.extract_statements(sql)
-        except duckdb.Error as error:
-            raise DataError(f"the query: {_first_lines(error)}", "correct the query") from None
-        if len(statements) != 1 or statements[0].type.name != "SELECT":
-            kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
-            raise DataError(f"the query is {kinds}, and a source only reads", "write one SELECT")
-        wanted = set(statements[0].named_parameters)
-        if missing := sorted(wanted - self.params.keys()):
-            raise DataError(f"the query needs a value for ${missing[0]}", f"pass params={{{missing[0]!r}: …}}")
-        if unused := sorted(self.params.keys() - wanted):
-            raise DataError(f"the query has no parameter `{unused[0]}`", nearest(unused[0], wanted))
+        _check_query(sql, self.params)
 
     def __repr__(self) -> str:
         return f"Query({' '.join(self.sql.split())[:80]!r})"
@@ -132,6 +121,22 @@ class Query:
 PIECE = 1 << 16  # rows that are handed out at a time
 
 
+def _check_query(sql: str, params: dict[str, Any]) -> None:
+    "Raise `DataError` for what is not one SELECT, or has not the values that it needs."
+    try:
+        statements = duckdb.extract_statements(sql)
+    except duckdb.Error as error:
+        raise DataError(f"the query: {_first_lines(error)}", "correct the query") from None
+    if len(statements) != 1 or statements[0].type.name != "SELECT":
+        kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
+        raise DataError(f"the query is {kinds}, and a source only reads", "write one SELECT")
+    wanted = set(statements[0].named_parameters)
+    if missing := sorted(wanted - params.keys()):
+        raise DataError(f"the query needs a value for ${missing[0]}", f"pass params={{{missing[0]!r}: …}}")
+    if unused := sorted(params.keys() - wanted):
+        raise DataError(f"the query has no parameter `{unused[0]}`", nearest(unused[0], wanted))
+
+# %% ../../nbs/data/11_queries.ipynb #9a23c71f
 def _run(query: Query):
     "The rows of a query; its connection and its temporary folder stay until they are taken."
     home = tempfile.TemporaryDirectory(dir=query.temp_folder, prefix="mlops-nb-")
@@ -175,7 +180,7 @@ def _stream(rows, first, schema, tick: Progress, kept: tuple) -> Iterator[pa.Rec
         connection.close()
         home.cleanup()
 
-
+# %% ../../nbs/data/11_queries.ipynb #82803663
 def _connect(query: Query, folder: Path):
     "A DuckDB of its own, which looks neither at other files nor at Python's variables."
     connection = duckdb.connect(":memory:", config={"temp_directory": str(folder)})

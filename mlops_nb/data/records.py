@@ -86,9 +86,14 @@ class RecordReader:
             self.tick(sum(table.num_rows for table in tables), len(data))
 
 # %% ../../nbs/data/06_records.ipynb #e2ce2ced
+_ODD = re.compile(rb"(?:^|\n)[ \t\r]*[^{\s]|\}[ \t\r]*[^,\]}\s]")  # a line that is no object, or holds more than one
+
+
 def _take(reader: RecordReader, data: bytes, numbers: Sequence[int], shown: str) -> tuple[list, list[BadRow]]:
     "The tables and the bad rows of a block."
     try:
+        if _ODD.search(data):
+            raise _Misfit
         tables = [_parse(reader, data)] if data.strip() else []
         if sum(table.num_rows for table in tables) in (len(numbers),
                                                        sum(map(bool, map(bytes.strip, data.split(b"\n"))))):
@@ -122,7 +127,7 @@ def _fault(raw: bytes) -> tuple[str, str]:
         return f"holds a {type(record).__name__}, not an object {{…}}", "value"
     return (f"has {len(raw):,} bytes, more than {LONGEST:,}", "long") if len(raw) > LONGEST else ("", "")
 
-
+# %% ../../nbs/data/06_records.ipynb #fe0f77e1
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     "An object; JSON lets a name stand twice, and then nobody knows which value is meant."
     if len(record := dict(pairs)) < len(pairs):
@@ -248,7 +253,7 @@ def _text_of(path: Path, shown: str) -> str:
         raise DataError(f"{shown}, line {line}, byte {error.start} is not UTF-8",
                         "write it as UTF-8: JSON knows no other encoding") from None
 
-
+# %% ../../nbs/data/06_records.ipynb #5462dd88
 def _elements(text: str, shown: str) -> Iterator[tuple[int, Any]]:
     "The elements of an array, each with its line."
     at, line, counted = _SPACE.match(text).end(), 1, 0

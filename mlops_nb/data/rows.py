@@ -113,7 +113,7 @@ def _walk_on(found: Walk, lines: list[bytes], line: int, position: int, width: i
             _judge(found, row, line + begin, position, raw, width)
             position, begin = position + len(raw), end
 
-
+# %% ../../nbs/data/04_rows.ipynb #86618325
 def _judge(found: Walk, row: list[str], line: int, position: int, raw: bytes, width: int) -> None:
     "Put one row where it belongs."
     if not row or (len(row) == 1 and not row[0].strip()):

@@ -244,7 +244,7 @@ def concatenate(
 
 # %% ../../nbs/data/09_sources.ipynb #62d6f264
 def check_source(
-    source: Any,  # The object that wants to be a source; it is read twice
+    source: Any,  # The object that wants to be a source; it is read twice, and once more if it has `batches`
 ) -> None:
     "Check that an object is a `Source` as a pipeline needs it; raise `DataError` with all that is wrong."
     faults = [f"it has no method `{name}()`" for name in ("read", "describe") if not callable(getattr(source, name, 0))]
@@ -279,3 +279,7 @@ def _rows_faults(source: Source) -> Iterator[str]:
         yield "read() gives columns whose names are not text, or not unique"
     if not first.dtypes.equals(second.dtypes):
         yield "read() gives other columns or types the second time"
+    if callable(getattr(source, "batches", None)):
+        streamed = source.batches().read_all().to_pandas()
+        if not (streamed.dtypes.equals(first.dtypes) and streamed.equals(first)):
+            yield "batches() does not give the rows of read() in the same order and types"

@@ -113,7 +113,7 @@ def _column(cells: list[Any], name: str, declared: dict[str, Any]):
     except pa.ArrowException as error:
         raise DataError(f"column `{name}`: {error}", "correct the cells, or the option `dtypes`") from None
 
-
+# %% ../../nbs/data/07_workbooks.ipynb #5c9621e1
 def read_sheet(
     path: Path,  # A workbook: xlsx, xlsm, xls, xlsb or ods
     shown: str,  # What it is called

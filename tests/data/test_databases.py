@@ -181,6 +181,15 @@ def test_a_dead_server_and_a_silent_one(driver):
 
 
 @pytest.mark.parametrize("driver", [None, "adbc"])
+def test_a_query_that_takes_too_long(server, driver):
+    address = f"{server.address}?options=-cstatement_timeout%3D300"
+    with pytest.raises(DataError, match="statement timeout"):
+        SqlSource(
+            address, query="SELECT pg_sleep(9) IS NULL AS a", driver=driver, password="env:CLINIC_PASSWORD"
+        ).read()
+
+
+@pytest.mark.parametrize("driver", [None, "adbc"])
 def test_a_server_that_dies_midway(driver):
     with postgres() as mortal:
         query = "SELECT i, pg_sleep(0.0001) IS NULL AS slept FROM generate_series(1, 1000000) AS i"

@@ -17,6 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from servers import free_port
 from workbook import workbook
 
@@ -138,6 +140,8 @@ STOP = {  # name of the file: [(content, options, what the error says)]
         (b"[" * 100_000 + b"\n", {}, "line 1: "),
         ('{"a": 1}\n'.encode("utf-16"), {}, "is UTF-16"),
         (b"{}\n{}\n", {}, "0 columns and no rows"),
+        (b'{"a": 1}\nnull\n{"a": 1}\n', {}, "line 2: holds a NoneType"),
+        (b'{"a": 1}\n{"a": 1} null {"a": 1}\n{"a": 1}\n', {}, "line 2: is not JSON"),
     ],
     "x.json": [
         (b'{"a": [1, 2]}', {}, "line 1: an object stands where an array"),
@@ -363,6 +367,22 @@ def test_a_table_that_was_cut_off_anywhere(tmp_path, ending, share):
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(DataError, match=f"x.{ending} is not a whole"):
         FileSource(path).read()
+
+
+PIECES = [b"a,b\n", b"1,2\n", b'"', b",", b"\n", b"\r", b"\x00", b"\xff", b"{", b"}", b"[", b"]", b":", b'"a"', b"1",
+          b"x", b"null", b'{"a": 1}\n', b'{"a": "x"}\n', b"\xef\xbb\xbf", b"\xff\xfe", b" ", b"NaN", b"-"]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=25).map(b"".join), st.sampled_from(["csv", "jsonl", "json"]))
+def test_whatever_stands_in_a_file(tmp_path_factory, content, ending):
+    folder = tmp_path_factory.mktemp("any")
+    path = folder / f"x.{ending}"
+    path.write_bytes(content)
+    for on_bad in ("stop", "quarantine"):
+        with contextlib.suppress(DataError):
+            df = FileSource(path, on_bad=on_bad, quarantine=folder / "bad.jsonl").read()
+            assert len(df)
 
 
 def test_damage_within_a_table_never_is_another_error(tmp_path):

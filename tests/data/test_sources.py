@@ -85,6 +85,7 @@ GOOD = {  # what: (content, options, the frame)
     "pipes": (b"a|b\n1|x\n2|y\n", {}, {"a": [1, 2], "b": ["x", "y"]}),
     "a stated sign": (b"a:b\n1:x\n2:y\n", {"delimiter": ":"}, {"a": [1, 2], "b": ["x", "y"]}),
     "one column": (b"a\n1\n2\n", {}, {"a": [1, 2]}),
+    "one column with lines of blanks": (b"a\n1\n  \n\n2\n\t", {}, {"a": [1, 2]}),
     "quotes and lines in cells": (b'a,b\n1,"x, \n""y"""\n2,y\n', {}, {"a": [1, 2], "b": ['x, \n"y"', "y"]}),
     "columns": (b"a,b\n1,x\n2,y\n", {"columns": ["b"]}, {"b": ["x", "y"]}),
     "nulls": (b"a,b\n-9,x\n2,y\n", {"nulls": ["-9"]}, {"a": [None, 2], "b": ["x", "y"]}),
@@ -376,6 +377,11 @@ def test_the_contract(tmp_path):
         check_source(wrong)
     assert "does not fit into JSON" in str(caught.value)
     assert "gives no rows" in str(caught.value)
+    wrong = FileSource(HEART / "saheart.csv")
+    wrong.batches = FileSource(HEART / "saheart.csv", columns=["age"]).batches
+    wrong.read = FileSource(HEART / "saheart.csv").read
+    with pytest.raises(DataError, match=r"batches\(\) does not give the rows of read"):
+        check_source(wrong)
 
 
 @pytest.mark.parametrize("module", ["text", "sources", "versions"])
