@@ -129,7 +129,8 @@ class PartChecker:
         if not len(df):
             return
         df = df.loc[:, ~df.columns.duplicated()] if not df.columns.is_unique else df
-        df = df.set_axis(range(self.rows, self.rows + len(df)))
+        df = df.copy(deep=False)
+        df.index = pd.RangeIndex(self.rows, self.rows + len(df))
         seen = {name: _add_column(self, name, df[name]) for name in self.columns if name in df}
         _add_rules(self, df, seen)
         for key in self.keys:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .report import Violation
+from .rules import is_finite
 from ..errors import DataError
 
 # %% ../../nbs/data/26_history.ipynb #639bc34f
@@ -51,22 +52,24 @@ class _Column:
         self.missing, self.count, self.mean, self.squares, self.levels = 0, 0, 0.0, 0.0, Counter()
 
     def add(self, column: pd.Series) -> None:
+        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf" and is_finite(column.to_numpy()):
+            return self._add_numbers(column.to_numpy())
         known = column.dropna() if column.hasnans else column
         self.missing += len(column) - len(known)
         if pd.api.types.is_datetime64_any_dtype(column.dtype) or known.empty:
             return
         if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
-            shares = known.value_counts()
-            self.levels.update({str(k): int(v) for k, v in shares[shares > 0].items()})
+            counts = known.value_counts()
+            self.levels.update({str(k): int(v) for k, v in counts[counts > 0].items()})
             return
         numbers = known.to_numpy(float)
-        with np.errstate(all="ignore"):
-            finite = np.isfinite(numbers.sum())
-        numbers = numbers if finite else numbers[np.isfinite(numbers)]
+        self._add_numbers(numbers[np.isfinite(numbers)])
+
+    def _add_numbers(self, numbers: np.ndarray) -> None:
         if len(numbers):
             count, mean = self.count + len(numbers), float(numbers.mean())
-            between = (mean - self.mean) ** 2 * self.count * len(numbers) / count
             apart = numbers - mean
+            between = (mean - self.mean) ** 2 * self.count * len(numbers) / count
             self.squares += float(np.square(apart, out=apart).sum()) + between
             self.mean += (mean - self.mean) * len(numbers) / count
             self.count = count
