@@ -240,7 +240,7 @@ def _of_column(checker: PartChecker, name: str) -> Iterator[Violation]:
         limit = f"the newest may be {rules.max_age} old, and is of {memory.largest:%Y-%m-%d %H:%M} UTC"
         yield Violation(name, "max_age", limit, 1, 1 / checker.rows, (), rules.severity)
 
-
+# %% ../../nbs/data/19_check_parts.ipynb #c1f4c770
 def _repeats(checker: PartChecker, kept: list[np.ndarray], name: str, rule: str, words: str,
              severity: str) -> Iterator[Violation]:
     "The numbers of 64 bits that came more than once, and the rows that have them; 0 stands for no value."

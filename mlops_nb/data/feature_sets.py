@@ -38,7 +38,7 @@ class FeatureSet:
 def _definition(name: str, home: str | Path | None) -> Path:
     return (Path(home) if home is not None else settings().home) / "features" / f"{name}.json"
 
-
+# %% ../../nbs/data/52_feature_sets.ipynb #ec63ce51
 def publish_features(
     df: pd.DataFrame,  # One row for each thing and time; the other columns are the features
     name: str,  # The feature set: letters, digits, `.`, `_`, `-`

@@ -44,7 +44,7 @@ class Summary:
             raise DataError("an empty table cannot be summed up", "look for the step before that lost the rows")
         return {"rows": self.rows, "columns": {k: v.to_dict(self.rows) for k, v in self._columns.items()}}
 
-
+# %% ../../nbs/data/26_history.ipynb #489d80f3
 class _Column:
     "The sums of one column. Chan, Golub and LeVeque, Updating Formulae for Sample Variances (1979)."
 

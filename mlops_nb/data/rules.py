@@ -149,7 +149,7 @@ class Seen:
             return pd.factorize(self.values)
         return self._codes, self._levels
 
-
+# %% ../../nbs/data/16_rules.ipynb #d7da1c19
 def is_finite(
     numbers: np.ndarray,  # Any numbers
 ) -> bool:  # A False may be wrong where their sum is too large

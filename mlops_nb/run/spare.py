@@ -233,7 +233,7 @@ def be_spare(
     _begin(app.shell)
     return run_kernel(app)
 
-
+# %% ../../nbs/run/43b_spare.ipynb #3ce403c5
 def _begin(shell) -> None:
     "Let a shell begin here and now, whenever and wherever it was built."
     shell.starting_dir = os.getcwd()
