@@ -7,6 +7,7 @@ __all__ = ['KERNEL', 'READ', 'SPARE', 'KernelModules', 'note_modules', 'start_ke
            'build_shell', 'drop_shell', 'spare_arguments', 'spare_meaning', 'be_spare', 'send', 'receive']
 
 # %% ../../nbs/run/43b_spare.ipynb #f457c18e
+import atexit
 import datetime
 import importlib.util
 import json
@@ -145,6 +146,8 @@ def drop_shell() -> None:
     from ipykernel.kernelapp import IPKernelApp
     from ipykernel.zmqshell import ZMQInteractiveShell
 
+    if ZMQInteractiveShell.initialized():
+        atexit.unregister(ZMQInteractiveShell.instance().atexit_operations)
     ZMQInteractiveShell.clear_instance()
     IPKernelApp.clear_instance()
 
