@@ -36,6 +36,9 @@ def run(path: Path) -> None:
         unevaluated = found.get("eval:", [""])[0].lower() == "false"
         return cell.cell_type != "code" or unevaluated or bool(flags & found.keys())
 
+    for cell in notebook.cells:
+        if not skip(cell):
+            cell.outputs = []  # a cell that says nothing any more would keep what it said before
     shell = CaptureShell(path, timeout=SECONDS)
     with working_directory(path.parent):
         shell.run_all(notebook, preproc=skip, exc_stop=True)
