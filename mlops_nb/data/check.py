@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .frames import rows_of
 from .report import PARTS, SHOWN, Violation
-from .rules import Column, Seen
+from .rules import Column, Seen, is_finite
 from ..errors import DataError
 
 # %% ../../nbs/data/18_check.ipynb #12f5eb5d
@@ -76,8 +77,7 @@ def _any(mask: Any) -> np.ndarray | None:
 
 def _infinite(values: pd.Series) -> np.ndarray | None:
     numbers = values.to_numpy(dtype=float, na_value=np.nan)
-    with np.errstate(all="ignore"):
-        return None if np.isfinite(numbers.sum()) else _any(np.isinf(numbers))
+    return None if is_finite(numbers) else _any(np.isinf(numbers))
 
 
 def _beyond(values: pd.Series, limit: Any, side: int) -> np.ndarray | None:
@@ -151,13 +151,8 @@ def examples_of(
     rows: pd.Series | pd.DataFrame,  # What to show, with its index
 ) -> tuple[tuple[Any, Any], ...]:  # (index label, value), as plain Python values; of several columns, a dictionary
     "Rows as pairs, fit for a message."
-    def plain(value: Any) -> Any:
-        return value.item() if hasattr(value, "item") else value
-    if isinstance(rows, pd.DataFrame):
-        values = [{k: plain(v) for k, v in row.items()} for row in rows.to_dict("records")]
-    else:
-        values = map(plain, rows)
-    return tuple((plain(index), value) for index, value in zip(rows.index, values, strict=True))
+    several = isinstance(rows, pd.DataFrame)
+    return tuple(rows_of(pd.Series(rows.to_dict("records"), rows.index, dtype=object) if several else rows))
 
 
 def violation(

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from .content import DataVersion, to_version, watch
 from .digest import BLOCK, Digest, frame_digest
-from .frames import plain_table, rows_of  # noqa: F401  schema takes it from here
+from .frames import plain_table
 from .lazy import LazyModule
 from mlops_nb.data.log import (
     NAME, Conflict, Log, check_name, commit, create_table, data_home, files_of, open_table, pause,

@@ -67,7 +67,7 @@ def start_kernel(
 
     sys.argv = [importlib.util.find_spec("ipykernel_launcher").origin, *arguments]
     sys.orig_argv = [sys.executable, "-m", "ipykernel_launcher", *arguments]
-    app = IPKernelApp.instance(parent_handle=os.getppid())
+    app = IPKernelApp.instance()
     app.parent_handle = os.getppid()
     ipkernel.sys = shellapp.sys = _FewModules()
     try:

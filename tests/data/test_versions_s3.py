@@ -1,9 +1,6 @@
 "The same versions in an object store: a server of its own process stands in for S3."
 
 import os
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import duckdb
 import pandas as pd
 import pytest
+from databases import object_store
 
 from mlops_nb.data.diff import diff_versions
 from mlops_nb.data.tags import collect_garbage, remove_old, tag_version, untag_version
@@ -21,31 +19,18 @@ HOME, SECRET = "s3://bucket/team", "s3cr3t-of-the-store"
 
 
 @pytest.fixture(scope="module")
-def store():
+def store(tmp_path_factory):
     "A server that speaks S3, with an empty bucket."
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(urllib.request.Request(f"{address}/bucket", method="PUT"), timeout=5).close()
-            break
-        except OSError:
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-    yield {
-        "AWS_ENDPOINT_URL": address,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "somebody",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_REGION": "us-east-1",
-    }
-    server.terminate()
-    server.wait()
+    with object_store(tmp_path_factory.mktemp("store")) as server:
+        address = server["endpoint_url"]
+        urllib.request.urlopen(urllib.request.Request(f"{address}/bucket", method="PUT"), timeout=5).close()
+        yield {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "somebody",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": "us-east-1",
+        }
 
 
 @pytest.fixture
