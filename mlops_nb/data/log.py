@@ -207,14 +207,15 @@ def create_table(
     log: Log,  # Of a data set that has no table yet
 ):  # A `DeltaTable`
     "Make an empty table, or find the one that somebody else has just made."
-    from deltalake import DeltaTable
+    from deltalake import CommitProperties, DeltaTable
     from deltalake.exceptions import DeltaError
 
     if "://" not in log.uri:
         Path(log.uri).mkdir(parents=True, exist_ok=True)
     first = pa.schema([pa.field("_", pa.timestamp("us"))])  # declares what cannot be declared later
+    once = CommitProperties(max_commit_retries=0)  # else the second of two writers makes it anew, on top of the first's
     try:
-        DeltaTable.create(log.uri, first, mode="error", configuration=OPTIONS,
+        DeltaTable.create(log.uri, first, mode="error", configuration=OPTIONS, commit_properties=once,
                           storage_options=dict(log.options) or None)
     except (DeltaError, OSError) as error:
         if open_table(log) is None:

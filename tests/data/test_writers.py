@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from mlops_nb.data.tags import collect_garbage
-from mlops_nb.data.versions import frame_digest, load_version, snapshot, versions
+from mlops_nb.data.tags import collect_garbage, tag_version
+from mlops_nb.data.versions import find_version, frame_digest, load_version, snapshot, versions
 
 WRITERS, COMMITS = 8, 200
 WRITER = """
@@ -143,3 +144,16 @@ def test_a_batch_that_was_sent_again_changes_nothing(battle):
     again = snapshot(rows_of(writer, number), "appended", mode="append", batch=f"{writer}/{number}", home=home)
     assert (again.version, again.digest) == (version, digest)
     assert len(versions("appended", home=home)) == before
+
+
+@pytest.mark.parametrize("attempt", range(10))
+def test_writers_that_make_a_data_set_at_the_same_moment_lose_nothing(tmp_path, attempt):
+    def add(number): return snapshot(pd.DataFrame({"number": [number]}), "new", mode="append", home=tmp_path)
+    def name(number): return tag_version("new", f"tag-{number}", 1, home=tmp_path)
+
+    with ThreadPoolExecutor(4) as pool:
+        added = list(pool.map(add, range(6)))
+        list(pool.map(name, range(8)))
+    assert sorted(load_version("new", home=tmp_path)["number"]) == list(range(6))
+    assert {version.version for version in added} == {version.version for version in versions("new", home=tmp_path)}
+    assert set(find_version("new", 1, home=tmp_path).tags) == {f"tag-{number}" for number in range(8)}
