@@ -148,8 +148,11 @@ def test_a_batch_that_was_sent_again_changes_nothing(battle):
 
 @pytest.mark.parametrize("attempt", range(10))
 def test_writers_that_make_a_data_set_at_the_same_moment_lose_nothing(tmp_path, attempt):
-    def add(number): return snapshot(pd.DataFrame({"number": [number]}), "new", mode="append", home=tmp_path)
-    def name(number): return tag_version("new", f"tag-{number}", 1, home=tmp_path)
+    def add(number):
+        return snapshot(pd.DataFrame({"number": [number]}), "new", mode="append", home=tmp_path)
+
+    def name(number):
+        return tag_version("new", f"tag-{number}", 1, home=tmp_path)
 
     with ThreadPoolExecutor(4) as pool:
         added = list(pool.map(add, range(6)))
