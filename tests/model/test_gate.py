@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from mlops_nb.errors import ConfigError, GateError
-from mlops_nb.model.evaluation import METRICS, Evaluation, Interval, evaluate
+from mlops_nb.model.evaluation import Evaluation, evaluate
 from mlops_nb.model.gate import Gate
+from mlops_nb.model.metrics import METRICS, Interval
 from mlops_nb.model.train import candidates, fit
 
 RULES = ["roc_auc >= 0.70", "roc_auc.low >= 0.6", "brier <= 0.25", "log_loss < dummy"]
@@ -32,7 +33,8 @@ def test_real_labels_pass(heart, models):
 
 
 def test_a_missing_number_never_passes():
-    nothing = Evaluation({k: Interval(np.nan, np.nan, np.nan) for k in METRICS}, 0.5, np.array([True]), np.array([0.5]))
+    nothing = {metric: Interval(np.nan, np.nan, np.nan) for metric in METRICS["binary"]}
+    nothing = Evaluation("binary", nothing, np.array([True]), np.array([0.5]), 0.5)
     for sign in (">=", "<=", ">", "<"):
         with pytest.raises(GateError):
             Gate([f"roc_auc {sign} 0.5"]).check(nothing).raise_if_refused()
