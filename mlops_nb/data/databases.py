@@ -36,6 +36,7 @@ __all__ = ['CONNECT_TIMEOUT', 'FIXES', 'PIECE', 'PLAIN', 'ADBC', 'SqlSource', 'a
 CONNECT_TIMEOUT = {  # SQLAlchemy's driver: its option for how long connecting may take [s]
     **dict.fromkeys(("psycopg", "psycopg2", "pymysql", "mysqldb", "mariadbconnector"), "connect_timeout"),
     "mysqlconnector": "connection_timeout",
+    "snowflake": "login_timeout",
 }
 
 # %% ../../nbs/data/09_databases.ipynb #747b8605
@@ -48,7 +49,7 @@ class SqlSource:
         query: str | None = None,  # A SELECT, its values named `:name` and given by `params`
         table: str | None = None,  # A table or view, `name` or `schema.name`; instead of `query`
         params: dict[str, Any] | None = None,  # Value of each `:name` in `query`
-        timeout: int = 10,  # How long connecting may take [s], 1 or more; drivers of PostgreSQL and MySQL only
+        timeout: int = 10,  # How long connecting may take [s], 1 or more; PostgreSQL, MySQL and Snowflake only
         password: Any = None,  # env:NAME, secret://env/NAME or a SecretStr; None takes what the address or driver has
         driver: str | None = None,  # adbc, or SQLAlchemy's name of one; None takes that of the address
         temp_folder: str | Path | None = None,  # For rows that wait for their types; None: the system's
@@ -174,7 +175,9 @@ def _told(source: SqlSource, url) -> Iterator[None]:
                         "install its dialect, or correct the address") from None
     except ModuleNotFoundError as error:
         raise DataError(f"{source.address} needs the driver `{error.name}`", f"pip install {error.name}") from None
-    except faults as error:
+    except Exception as error:
+        if not isinstance(error, faults) and type(error).__module__.partition(".")[0] in ("builtins", "mlops_nb"):
+            raise  # a driver's own error may be of any kind; one of ours is none of a database
         said = str(getattr(error, "orig", None) or error).strip()
         for secret in (source.url.password, url.password, *(v for n, v in url.query.items() if SECRET.search(n))):
             said = said.replace(str(secret), "***") if secret else said
