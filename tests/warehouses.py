@@ -1,6 +1,5 @@
 "Two warehouses as their drivers see them over the network: HTTP servers that speak their protocols and ask DuckDB."
 
-import base64
 import datetime as dt
 import gzip
 import json
