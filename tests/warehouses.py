@@ -34,13 +34,13 @@ SNOWFLAKE_TYPES = {
 
 
 class Warehouse(ThreadingHTTPServer):
-    "Tables, and a note of every request."
+    "A database with some tables, behind a protocol."
 
     daemon_threads = True
 
     def __init__(self, handler, tables):
         super().__init__(("127.0.0.1", 0), handler)
-        self.seen, self.lock, self.results, self.token = [], threading.Lock(), {}, "a-token"
+        self.lock, self.results, self.token = threading.Lock(), {}, "a-token"
         self.database = duckdb.connect()
         for name, table in tables.items():
             self.database.register("given", table)
@@ -67,7 +67,6 @@ class Handler(BaseHTTPRequestHandler):
         raw = gzip.decompress(raw) if self.headers.get("content-encoding") == "gzip" else raw
         body = json.loads(raw) if raw[:1] == b"{" else {}
         path = urlparse(self.path)
-        self.server.seen.append((self.command, path.path, body))
         status, answer = self.answer(path.path, parse_qs(path.query), body)
         data = json.dumps(answer).encode()
         self.send_response(status)
