@@ -103,7 +103,8 @@ def test_a_version_says_where_it_came_from_and_not_the_password(place, tmp_path)
     _, address, options = place
     source = open_source(address, query="SELECT number, value FROM patients", **options)
     version = snapshot(source, "patients", home=tmp_path)
-    assert version.rows == ROWS and "SELECT number" in json.dumps(version.source)
+    assert version.rows == ROWS
+    assert "SELECT number" in json.dumps(version.source)
     assert Snowflake.PASSWORD not in json.dumps(version.source) + repr(source)
     assert load_version("patients", home=tmp_path)["value"].sum() == sum(range(ROWS)) / 4
 
