@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .columns import Columns
 from ..errors import DataError, ValidationError, nearest
 
 # %% ../../nbs/data/30_compare.ipynb #bd7d9697
@@ -55,7 +56,7 @@ def category_difference(
     from scipy.spatial.distance import jensenshannon
     from scipy.stats import chi2_contingency
 
-    counts = pd.DataFrame({"old": reference.value_counts(), "new": current.value_counts()}).fillna(0)
+    counts = pd.DataFrame({"old": reference.value_counts(), "new": current.value_counts()}).fillna(0).astype(float)
     rare = counts.sum(axis=1) * min(counts.sum()) / counts.to_numpy().sum() < 5
     table = counts[~rare].to_numpy()
     if rare.any():
@@ -109,7 +110,7 @@ def _statistics(reference: pd.Series, current: pd.Series, max_levels: int) -> di
 
 
 def compare(
-    reference: Any,  # What is taken as normal, such as the training rows: a frame, or a source or version to be read
+    reference: Any,  # What is taken as normal, such as the training rows: a frame, or whatever `Columns` takes
     current: Any,  # What is held against it, of the same kinds; at least the columns of the reference
     columns: list[str] | None = None,  # Which columns; None takes all but dates
     **thresholds,  # Other values for `Thresholds`, such as alpha=0.05
@@ -120,23 +121,23 @@ def compare(
         if name not in known:
             raise DataError(f"compare has no threshold `{name}`", nearest(name, known))
     limits = Thresholds(**thresholds)
-    reference, current = (data.read() if hasattr(data, "read") else data for data in (reference, current))
+    reference, current = Columns(reference), Columns(current)
     if columns is None:
-        columns = [name for name in reference if reference[name].dtype.kind not in "mM"]
-    for side, df in (("reference", reference), ("current", current)):
-        if df.empty:
+        columns = [name for name in reference if not reference.is_time(name)]
+    for side, table in (("reference", reference), ("current", current)):
+        if not len(table) or not table.names:
             raise DataError(f"the {side} sample has no rows", "compare samples that have some")
         for name in columns:
-            if name not in df:
-                raise DataError(f"the {side} sample has no column `{name}`", nearest(name, map(str, df.columns)))
+            if name not in table:
+                raise DataError(f"the {side} sample has no column `{name}`", nearest(name, map(str, table)))
     rows = {}
     for name in columns:
-        kinds = [pd.api.types.is_numeric_dtype(df[name].dtype) for df in (reference, current)
-                 if df[name].notna().any()]
-        if len(set(kinds)) > 1:
-            raise DataError(f"column `{name}` is {reference[name].dtype} in the reference and {current[name].dtype} "
-                            "in the current sample", "check both against a schema first")
-        rows[name] = _statistics(reference[name], current[name], limits.max_levels)
+        old, new = reference[name], current[name]
+        kinds = {pd.api.types.is_numeric_dtype(column.dtype) for column in (old, new) if column.notna().any()}
+        if len(kinds) > 1:
+            raise DataError(f"column `{name}` is {old.dtype} in the reference and {new.dtype} in the current sample",
+                            "check both against a schema first")
+        rows[name] = _statistics(old, new, limits.max_levels)
     wanted = ["kind", "psi", "ks", "shift", "js", "new", "missing", "p", "p_missing"]
     table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=wanted)
     both = holm(table[["p", "p_missing"]].to_numpy(float).ravel()).reshape(-1, 2)
@@ -146,7 +147,7 @@ def compare(
         (table["missing"].abs() >= limits.missing) & (table["p_missing"] < limits.alpha))
     table["effect"] = pd.concat([table["psi"] / limits.psi, table["shift"].abs() / limits.shift,
                                  table["js"] / limits.js, table["missing"].abs() / limits.missing], axis=1).max(axis=1)
-    return Comparison(table, limits, reference[columns], current[columns])
+    return Comparison(table, limits, reference, current)
 
 # %% ../../nbs/data/30_compare.ipynb #f6aad35c
 @dataclass(frozen=True, eq=False, repr=False)
@@ -155,8 +156,8 @@ class Comparison:
 
     table: pd.DataFrame  # One row a column of the data; p-values are Holm-corrected; `effect` 1 is the threshold
     thresholds: Thresholds  # What was taken as large, and as no accident
-    reference: pd.DataFrame  # The reference sample
-    current: pd.DataFrame  # The current sample
+    reference: Columns  # The reference sample
+    current: Columns  # The current sample
 
     @property
     def skewed(self) -> list[str]:

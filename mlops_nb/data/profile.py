@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from ..config import settings, write_whole
+from .columns import draw_rows
 from ..errors import DataError
 
 # %% ../../nbs/data/40_profile.ipynb #f1872fb2
@@ -40,27 +41,26 @@ ALL_ROWS = 100_000  # From here on a sample is drawn
 
 
 def profile_html(
-    df: pd.DataFrame,  # At least one row and one column; it is not changed
+    data: Any,  # A frame, which is not changed, or whatever `Columns` takes; at least one row and one column
     title: str,  # What the page is called; the sampling is added to it
     minimal: bool | None = None,  # Leave out pairs and correlations; None does so for wide or long data
     sample: int | None = None,  # Rows to draw at random, at least 1; None draws `ALL_ROWS` when there are more
 ) -> str:  # One page of HTML with everything in it, about 1 MB minimal, about 5 MB in full
-    "Describe every column of `df` on one page; raise `DataError` when there is nothing to describe."
-    return _told(title, lambda: _report(df, title, minimal, sample).to_html())
+    "Describe every column on one page; raise `DataError` when there is nothing to describe."
+    return _told(title, lambda: _report(data, title, minimal, sample).to_html())
 
 
-def _report(df: pd.DataFrame, title: str, minimal: bool | None, sample: int | None) -> Any:
+def _report(data: Any, title: str, minimal: bool | None, sample: int | None) -> Any:
     "A report that is not yet made."
-    if df.empty:
-        raise DataError(f"nothing to profile: {len(df)} rows, {len(df.columns)} columns", "look at the step before")
     if sample is not None and sample < 1:
         raise DataError(f"sample={sample} rows cannot be drawn", "choose at least 1")
+    df, total = draw_rows(data, sample or ALL_ROWS)
+    if df.empty:
+        raise DataError(f"nothing to profile: {len(df)} rows, {len(df.columns)} columns", "look at the step before")
     if not df.columns.is_unique:
         raise DataError(f"two columns are named `{df.columns[df.columns.duplicated()][0]}`", "give each its own name")
-    rows = min(sample or ALL_ROWS, len(df))
-    if rows < len(df):
-        title = f"{title} (random sample: {rows:,} of {len(df):,} rows)"
-        df = df.sample(rows, random_state=0).sort_index(kind="stable")
+    if len(df) < total:
+        title = f"{title} (random sample: {len(df):,} of {total:,} rows)"
     if minimal is None:
         minimal = len(df.columns) > FULL_COLUMNS or len(df) > FULL_ROWS
     shown = html.escape(title.replace("<", "‹").replace(">", "›"))  # the library turns &lt; back into < in one place
@@ -105,5 +105,5 @@ def profile_version(
     page = folder / f"{version.name}-{hashlib.sha256(options.encode()).hexdigest()[:24]}.html"
     if not page.is_file():
         title = f"{version.name} {version.digest[:12]}"
-        write_whole(page, profile_html(version.read(), title, minimal, sample))
+        write_whole(page, profile_html(version, title, minimal, sample))
     return page

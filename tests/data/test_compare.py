@@ -120,3 +120,24 @@ def test_dates_are_left_out_and_thresholds_count():
     assert compare(df, moved, psi=1, shift=2).skewed == []
     assert compare(df, moved, columns=["b"]).skewed == []
     assert len(compare(df, moved).plot(most=2).axes) == 2
+
+
+@pytest.mark.parametrize("kind", ["arrow", "duckdb", "dask", "version"])
+def test_what_is_no_frame_gives_what_its_frame_gives(kind, tmp_path):
+    import dask.dataframe
+    import duckdb
+    import pyarrow as pa
+
+    from mlops_nb.data.versions import snapshot
+
+    make = {"arrow": pa.Table.from_pandas, "duckdb": duckdb.from_df,
+            "dask": lambda df: dask.dataframe.from_pandas(df, npartitions=3),
+            "version": lambda df: snapshot(df, "side", home=tmp_path)}[kind]  # fmt: skip
+    holes = np.random.default_rng(5).random(900) < 0.2
+    sides = [draw(900, seed, shift).assign(days=pd.Timestamp("2024-01-01")) for seed, shift in ((0, 0.0), (1, 0.5))]
+    sides[1].loc[holes, ["b", "level"]] = None
+    frames, others = compare(*sides), compare(*map(make, sides))
+    pd.testing.assert_frame_equal(others.table, frames.table, check_dtype=False)
+    assert others.to_dict() == frames.to_dict()
+    assert set(others.skewed) == {"a", "b", "level"}
+    assert len(others.plot().axes) == 4
