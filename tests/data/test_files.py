@@ -1,6 +1,7 @@
 "Files of any kind and place: the same rows whichever way they come, in bounded memory, types of the whole file."
 
 import bz2
+import datetime as dt
 import gzip
 import json
 import lzma
@@ -50,6 +51,17 @@ def write(df, path):
         rows = [list(df.columns), *df.astype(object).where(df.notna(), None).values.tolist()]
         workbook(path, sheet=[[v.item() if isinstance(v, np.generic) else v for v in row] for row in rows])
     return path
+
+
+def test_dates_of_a_workbook_are_moments(tmp_path):
+    rows = [["day", "moment", "both"],
+            [dt.date(2024, 2, 29), dt.datetime(2024, 2, 29, 13, 30), dt.date(1999, 12, 31)],
+            [None, dt.datetime(1970, 1, 1), dt.datetime(2000, 1, 1, 6)]]  # fmt: skip
+    found = FileSource(workbook(tmp_path / "x.xlsx", visits=rows)).read()
+    assert [kind.kind for kind in found.dtypes] == ["M"] * 3
+    assert found["day"].tolist() == [pd.Timestamp("2024-02-29"), pd.NaT]
+    assert found["moment"].tolist() == [pd.Timestamp("2024-02-29 13:30"), pd.Timestamp("1970-01-01")]
+    assert found["both"].tolist() == [pd.Timestamp("1999-12-31"), pd.Timestamp("2000-01-01 06:00")]
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather", "xlsx"])

@@ -1,14 +1,18 @@
 """Workbooks for tests, written as Excel writes them."""
 
+import datetime as dt
 import zipfile
 from pathlib import Path
 
 LINKS = "http://schemas.openxmlformats.org"
 MAIN, KINDS = f"{LINKS}/spreadsheetml/2006/main", f"{LINKS}/officeDocument/2006/relationships"
 
+FORMATS = "".join(f'<xf numFmtId="{number}" applyNumberFormat="1"/>' for number in (0, 14, 22))  # plain, date, moment
+STYLES = f'<styleSheet xmlns="{MAIN}"><cellXfs count="3">{FORMATS}</cellXfs></styleSheet>'
+
 
 def cell(place: str, value) -> str:
-    "One cell: a number, a text, a truth value, an error such as #N/A, or (formula, what it gave)."
+    "One cell: a number, a text, a truth value, a date or time, an error such as #N/A, or (formula, what it gave)."
     if value is None:
         return ""
     if isinstance(value, tuple):
@@ -20,6 +24,10 @@ def cell(place: str, value) -> str:
         return f'<c r="{place}" t="e"><v>{value}</v></c>'
     if isinstance(value, str):
         return f'<c r="{place}" t="inlineStr"><is><t>{value}</t></is></c>'
+    if isinstance(value, dt.date):
+        moment = value if isinstance(value, dt.datetime) else dt.datetime.combine(value, dt.time())
+        days = (moment - dt.datetime(1899, 12, 30)) / dt.timedelta(days=1)
+        return f'<c r="{place}" s="{2 if isinstance(value, dt.datetime) else 1}"><v>{days!r}</v></c>'
     return f'<c r="{place}"><v>{value}</v></c>'
 
 
@@ -28,6 +36,8 @@ def workbook(path: Path, **sheets: list[list]) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("_rels/.rels", _links([("officeDocument", "xl/workbook.xml")]))
         parts = [("worksheet", f"worksheets/sheet{i}.xml") for i, _ in enumerate(sheets, 1)]
+        parts.append(("styles", "styles.xml"))
+        archive.writestr("xl/styles.xml", STYLES)
         archive.writestr("xl/_rels/workbook.xml.rels", _links(parts))
         named = "".join(f'<sheet name="{name}" sheetId="{i}" r:id="r{i}"/>' for i, name in enumerate(sheets, 1))
         book = f'<workbook xmlns="{MAIN}" xmlns:r="{KINDS}"><sheets>{named}</sheets></workbook>'
