@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['READY', 'Candidate', 'preparation', 'Coded', 'pick', 'check_device', 'candidates']
 
-# %% ../../nbs/model/03_candidates.ipynb #28869d1a
+# %% ../../nbs/model/03_candidates.ipynb #51af3d03
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +30,7 @@ class Candidate:
         told = ", ".join(f"{k}={v}" for k, v in self.params.items())
         return f"{self.name} ({told})" if told else self.name
 
-# %% ../../nbs/model/03_candidates.ipynb #d3f47068
+# %% ../../nbs/model/03_candidates.ipynb #5259f930
 READY = ("dummy", "linear", "forest", "boosting", "xgboost")
 
 
@@ -57,7 +57,7 @@ def _learner(name: str, task: str, seed: int, device: str) -> Any:
         made, settings = xgboost.XGBRanker, settings | {"objective": "rank:ndcg", "ndcg_exp_gain": False}
     return made(**settings, device=device)
 
-# %% ../../nbs/model/03_candidates.ipynb #14070842
+# %% ../../nbs/model/03_candidates.ipynb #17333aab
 def preparation(
     X: pd.DataFrame,  # Features, for the types of their columns; nothing is learnt from them
     trees: bool,  # Whether trees follow, which take numbers of any size and missing ones
@@ -68,17 +68,18 @@ def preparation(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-    numbers = [name for name in X if pd.api.types.is_numeric_dtype(X[name].dtype) and X[name].dtype.kind != "c"]
-    words = [name for name in X if name not in numbers]
+    known = [name for name in X if X[name].notna().any()]  # a column without a value has nothing to teach
+    numbers = [name for name in known if pd.api.types.is_numeric_dtype(X[name].dtype) and X[name].dtype.kind != "c"]
+    words = [name for name in known if name not in numbers]
     for name in words:
-        known = X[name].dropna()
-        if X[name].dtype.kind in "mMc" or not (known.empty or isinstance(known.iloc[0], str | bool | int | float)):
-            raise DataError(f"column `{name}` holds {X[name].dtype}, such as {known.iloc[0] if len(known) else None!r}",
+        value = X[name].dropna().iloc[0]
+        if X[name].dtype.kind in "mMc" or not isinstance(value, str | bool | int | float):
+            raise DataError(f"column `{name}` holds {X[name].dtype}, such as {value!r}",
                             "make features of it with mlops_nb.data.features, or drop it")
-    if not len(X.columns):
+    if not known:
         raise DataError("no column is left to learn from", "pass the features, and not the target alone")
     if trees:
-        if not words:
+        if len(numbers) == len(X.columns):
             return "passthrough"
         keep = "passthrough"
         codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, max_categories=200)
@@ -88,7 +89,7 @@ def preparation(
     parts = [part for part in (("numbers", keep, numbers), ("words", codes, words)) if part[2]]
     return ColumnTransformer(parts, verbose_feature_names_out=False).set_output(transform="pandas")
 
-# %% ../../nbs/model/03_candidates.ipynb #29a27f01
+# %% ../../nbs/model/03_candidates.ipynb #34eddf09
 class Coded(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     "A classifier that wants codes, for classes with names."
 
@@ -123,7 +124,7 @@ class Coded(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         "The probability of each class."
         return self.learner_.predict_proba(X)
 
-# %% ../../nbs/model/03_candidates.ipynb #2570d3cc
+# %% ../../nbs/model/03_candidates.ipynb #f926652c
 def pick(
     chosen: str | Any | Sequence[Any],  # Names of `READY`, scikit-learn estimators and `Candidate`s, one or several
     X: pd.DataFrame,  # Features of the training rows

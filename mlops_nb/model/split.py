@@ -238,12 +238,10 @@ def _by_time(times: pd.Series, shares: Sequence[float], gap: Any) -> np.ndarray:
         raise DataError(f"column `{times.name}` holds {times.dtype}, such as {times.iloc[0]!r}, and no times",
                         "turn it into times, with pd.to_datetime, or into numbers")
     try:
-        width = gap if numbers else pd.Timedelta(gap or 0)
+        width = gap or 0 if numbers else pd.Timedelta(gap or 0)
     except ValueError as error:
         raise ParameterError(f"gap={gap!r} is no span of time: {error}", 'write one such as "7D" or "12h"') from None
-    width = width or type(width)(0)
-    ordered, part = np.sort(times.to_numpy()), np.zeros(len(times), dtype=int)
-    ordered = pd.Series(ordered, dtype=times.dtype)
+    ordered, part = times.sort_values(), np.zeros(len(times), dtype=int)
     for i, share in enumerate(np.cumsum(shares)[:-1], 1):
         begin = ordered.iloc[min(round(share * len(times)), len(times) - 1)]
         later = (times >= begin).to_numpy()
