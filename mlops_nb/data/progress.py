@@ -21,9 +21,11 @@ class Progress:
         what: str,  # What is being done, in a few words
         total: int | None = None,  # Bytes in all; None when nobody knows
         console: Any = None,  # A rich Console; None takes the usual one
+        pieces: bool = False,  # Whether `total` and what is done are pieces of work rather than bytes
     ):
         self.what, self.total, self.rows, self.bytes = what, total, 0, 0
         self._console, self._begun, self._bar, self._task = console, time.monotonic(), None, None
+        self._pieces = pieces
 
     def __call__(
         self,
@@ -39,13 +41,13 @@ class Progress:
 
     def _start(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         console = self._console or Console(stderr=True)
         self._begun = float("inf")  # look once
         if console.is_terminal or console.is_jupyter:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]} rows"),
-                       DownloadColumn(), TimeElapsedColumn())
+            done = (MofNCompleteColumn(),) if self._pieces else (TextColumn("{task.fields[rows]} rows"), DownloadColumn())
+            columns = (TextColumn("{task.description}"), BarColumn(), *done, TimeElapsedColumn())
             self._bar = Progress(*columns, console=console, transient=True)
             self._task = self._bar.add_task(self.what, total=self.total, rows="0")
             self._bar.start()
