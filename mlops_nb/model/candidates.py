@@ -53,6 +53,7 @@ def _learner(name: str, task: str, seed: int, device: str) -> Any:
 
     made = xgboost.XGBClassifier if classes else xgboost.XGBRegressor
     settings = common | {"n_estimators": 200, "learning_rate": 0.1, "max_depth": 4, "tree_method": "hist", "n_jobs": 1}
+    settings |= {"min_child_weight": 1.0, "subsample": 1.0, "colsample_bytree": 1.0, "reg_lambda": 1.0}  # xgboost's own
     if task == "ranking":  # gains as they are, also fractions
         made, settings = xgboost.XGBRanker, settings | {"objective": "rank:ndcg", "ndcg_exp_gain": False}
     return made(**settings, device=device)
