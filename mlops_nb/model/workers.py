@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['cloudpickle', 'THREADS', 'Task', 'Question', 'Answer', 'Here', 'Processes', 'Cluster', 'open_workers']
 
-# %% ../../nbs/model/08_workers.ipynb #9617604c
+# %% ../../nbs/model/08_workers.ipynb #ccd05f7a
 import os
 import pickle
 import queue
@@ -24,7 +24,7 @@ from ..errors import ConfigError, ExecutorError, MlopsError, ParameterError
 
 cloudpickle = LazyModule("cloudpickle")
 
-# %% ../../nbs/model/08_workers.ipynb #af9cc72f
+# %% ../../nbs/model/08_workers.ipynb #b55f9955
 @dataclass(frozen=True, eq=False)
 class Task:
     "All that the questions of one search have in common."
@@ -80,7 +80,7 @@ class Answer:
     trouble: str = ""  # Why it failed
     seconds: float = 0.0  # Wall time of fit and judgement
 
-# %% ../../nbs/model/08_workers.ipynb #f51b5e95
+# %% ../../nbs/model/08_workers.ipynb #f2882ce6
 class Here:
     "This process."
     count = 1
@@ -108,7 +108,7 @@ class Here:
     def close(self) -> None:
         "Nothing is left behind."
 
-# %% ../../nbs/model/08_workers.ipynb #4fa28c01
+# %% ../../nbs/model/08_workers.ipynb #0428a44b
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -231,7 +231,7 @@ class Processes:
             line.close()
         self._folder.cleanup()
 
-# %% ../../nbs/model/08_workers.ipynb #a0fe9788
+# %% ../../nbs/model/08_workers.ipynb #c9f50a42
 class Cluster:
     "The workers of a Dask cluster."
 
