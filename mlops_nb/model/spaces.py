@@ -43,7 +43,7 @@ READY_SPACES: dict[str, Space] = {
     "dummy": {},
     "logistic": {"C": Between(1e-3, 1e2, log=True)},
     "ridge": {"alpha": Between(1e-2, 1e3, log=True)},
-    "forest": {"max_features": Between(0.1, 1.0), "min_samples_leaf": Between(1, 12, log=True)},
+    "forest": {"max_features": ("sqrt", 0.2, 0.35, 0.6, 1.0), "min_samples_leaf": Between(1, 12, log=True)},
     "boosting": {
         "learning_rate": Between(0.02, 0.3, log=True), "max_iter": Between(50, 400, log=True),
         "max_leaf_nodes": Between(4, 63, log=True), "min_samples_leaf": Between(3, 60, log=True),

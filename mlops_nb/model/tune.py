@@ -5,12 +5,8 @@
 # %% auto #0
 __all__ = ['Tuned', 'tune']
 
-# %% ../../nbs/model/09_tune.ipynb #150e4a58
-import hashlib
-import random
-import re
+# %% ../../nbs/model/09_tune.ipynb #39d1c1b3
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,151 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..config import Lock
 from ..data.progress import Progress
 from ..errors import DataError, ParameterError
 from . import pictures
 from .candidates import Candidate, pick
-from .folds import Rows, check_scoring_names, gather, make_folds
-from .spaces import Between, configured, default_point, space_of
+from .folds import check_scoring_names, gather, make_folds
+from .spaces import Between, configured, space_of
+from .study import Study, identity_of
 from .workers import Answer, Question, Task, open_workers
 
-# %% ../../nbs/model/09_tune.ipynb #eb6b9e38
-class _NoLock:
-    "The journal's own lock is not needed where one process holds the study's."
-
-    def acquire(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        pass
-
-
-def _digest(rows: Rows) -> str:
-    "Of all that was gathered, by value."
-    found = hashlib.sha256(f"{rows.task} {rows.X.columns.tolist()} {rows.X.dtypes.tolist()}".encode())
-    columns = (rows.X, rows.y, rows.groups, rows.times, rows.weights)
-    for column in columns:
-        if column is None or isinstance(column, str):
-            found.update(str(column).encode())
-        else:
-            table = column if isinstance(column, pd.DataFrame) else pd.Series(column)
-            found.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
-    return found.hexdigest()[:16]
-
-
-def _told(estimator: Any) -> str:
-    "All parameters of an estimator, as a text that is the same in the next process."
-    leaves = {k: v for k, v in estimator.get_params().items() if not hasattr(v, "get_params")}
-    return type(estimator).__name__ + re.sub(r" at 0x[0-9a-f]+", "", repr(sorted(leaves.items(), key=str)))
-
-
-def _identity(rows: Rows, cuts: list, scoring: tuple, pool: list, spaces: dict, seed: int, rounds: int) -> dict:
-    "What must be the same for two trials to be comparable."
-    def short(text: str | bytes) -> str:
-        return hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest()[:16]
-
-    return {
-        "rows": _digest(rows), "folds": short(b"".join(part.tobytes() for cut in cuts for part in cut)),
-        "scores": ", ".join(scoring), "candidates": short("".join(c.name + _told(c.estimator) for c in pool)),
-        "space": short(repr(spaces)), "seed": str(seed), "early stopping": str(rounds),
-    }  # fmt: skip
-
-# %% ../../nbs/model/09_tune.ipynb #e117c645
-class _Study:
-    "An Optuna study that knows what it is about, and who is at it."
-
-    def __init__(self, path: Path | None, identity: dict, pruner: Any, spaces: dict, seed: int):
-        import optuna
-        from optuna.storages import InMemoryStorage, JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.spaces, self.seed, self.path = spaces, seed, path
-        self.lock = Lock(path.with_name(path.name + ".lock")) if path else None
-        if self.lock and not self.lock.acquire():
-            raise DataError(f"another search is at the study {path}", "wait for it, or name another study")
-        try:
-            if path:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _mend(path)
-            storage = JournalStorage(JournalFileBackend(str(path), _NoLock())) if path else InMemoryStorage()
-            self.study = optuna.create_study(storage=storage, study_name="tune", direction="maximize",
-                                             load_if_exists=True, pruner=pruner)
-            self._check(identity)
-        except (KeyError, AssertionError, ValueError) as error:
-            self.close()
-            raise DataError(f"{path} is not a study that can be read: {error!r}", "name another file") from error
-        except BaseException:
-            self.close()
-            raise
-
-    def _check(self, identity: dict) -> None:
-        "Begin, or go on with what is the same."
-        known = self.study.user_attrs.get("mlops_nb")
-        if known is None and not self.study.get_trials(deepcopy=False):
-            self.study.set_user_attr("mlops_nb", identity)
-            for name, (candidate, space) in self.spaces.items():
-                start = {f"{name}.{k}": _code(space[k], v) for k, v in default_point(candidate, space).items()}
-                self.study.enqueue_trial({"candidate": name} | start)
-        elif differing := [k for k in identity if identity[k] != (known or {}).get(k)]:
-            raise ParameterError(f"{self.path} is a study of other {', '.join(differing)}",
-                                 "name another study, or ask with what it was begun with")
-        for trial in self.study.get_trials(deepcopy=False):  # what was going on when everything was killed
-            if trial.state.name == "RUNNING":
-                self.give_up(trial.number, trial.params if "asked" in trial.user_attrs else None)
-
-    def give_up(self, number: int, params: dict | None) -> None:
-        "Mark a trial that was interrupted, to be done again first of all."
-        from optuna.trial import TrialState
-
-        self.study.tell(number, state=TrialState.FAIL)
-        if params:
-            self.study.enqueue_trial(params)
-
-    def ended(self) -> list:
-        "The trials that count: completed, pruned, or failed by their own fault."
-        found = self.study.get_trials(deepcopy=False)
-        return [t for t in found if t.state.name in ("COMPLETE", "PRUNED") or "trouble" in t.user_attrs]
-
-    def ask(self, place: int) -> tuple[Any, str, dict]:
-        "The next trial, its candidate and the values of its parameters; `place` is its place among those that count."
-        from optuna.samplers import TPESampler
-
-        chance = random.Random(f"{self.seed}/{place}").getrandbits(31)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna calls two of these options experimental
-            self.study.sampler = TPESampler(seed=chance, multivariate=True, group=True, constant_liar=True)
-        trial = self.study.ask()
-        name = trial.suggest_categorical("candidate", list(self.spaces))
-        params = {k: _suggest(trial, f"{name}.{k}", values) for k, values in self.spaces[name][1].items()}
-        trial.set_user_attr("asked", True)
-        return trial, name, params
-
-    def close(self) -> None:
-        if self.lock:
-            self.lock.release()
-
-
-def _mend(path: Path) -> None:
-    "Take off a line that was not written to its end."
-    if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
-        with open(path, "r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
-
-
-def _code(values: Between | tuple, value: Any) -> Any:
-    "What Optuna knows a value as."
-    return value if isinstance(values, Between) else values.index(value)
-
-
-def _suggest(trial: Any, name: str, values: Between | tuple) -> Any:
-    if isinstance(values, Between):
-        suggest = trial.suggest_int if values.whole else trial.suggest_float
-        return suggest(name, values.low, values.high, log=values.log)
-    return values[trial.suggest_categorical(name, list(range(len(values))))]
-
-# %% ../../nbs/model/09_tune.ipynb #0dd13eae
+# %% ../../nbs/model/09_tune.ipynb #c2dc9ee6
 @dataclass(frozen=True, eq=False)
 class Tuned:
     "What a search has found."
@@ -214,24 +75,21 @@ def _short(name: str) -> str:
     return name.removeprefix("learn__").removeprefix("learner__")
 
 
-def _row(trial: Any, spaces: dict, score: str) -> dict[str, Any]:
+def _row(trial: Any, kept: Study, score: str) -> dict[str, Any]:
     "What is told about a trial that ended."
-    name, attrs = trial.params["candidate"], trial.user_attrs
+    (name, params), attrs = kept.values(trial), trial.user_attrs
     found = [s[score] for s in attrs["scores"]]
     state = {"COMPLETE": "complete", "PRUNED": "pruned"}.get(trial.state.name, "failed")
     row = {"state": state, "candidate": name, "value": float(np.mean(found)) if found else np.nan,
            "std": float(np.std(found, ddof=1)) if len(found) > 1 else np.nan,
            "folds": len(found), "seconds": attrs["seconds"], "trouble": attrs.get("trouble", "")}
-    for full, values in spaces[name][1].items():
-        value = trial.params[f"{name}.{full}"]
-        row[_short(full)] = value if isinstance(values, Between) else values[value]
-    return row
+    return row | {_short(k): v for k, v in params.items()}
 
-# %% ../../nbs/model/09_tune.ipynb #60bcc6b6
+# %% ../../nbs/model/09_tune.ipynb #01a31e3b
 class _Search:
     "One call of `tune`."
 
-    def __init__(self, study: _Study, workers: Any, task: Task, trials: int, deadline: float, tell: Callable):
+    def __init__(self, study: Study, workers: Any, task: Task, trials: int, deadline: float, tell: Callable):
         self.study, self.workers, self.task, self.tell = study, workers, task, tell
         self.trials, self.deadline, self.running = trials, deadline, {}
         self.ended = len(study.ended())
@@ -290,7 +148,7 @@ class _Search:
         self.ended += 1
         self.tell(frozen)
 
-# %% ../../nbs/model/09_tune.ipynb #c3d8fb6e
+# %% ../../nbs/model/09_tune.ipynb #7afae86c
 def tune(
     candidates: Any,  # Names, estimators and `Candidate`s, one or several, as in `pick`
     X: pd.DataFrame,  # Features of the training rows
@@ -324,15 +182,15 @@ def tune(
     pool = pick(candidates, rows.X, rows.y, task=rows.task, preprocess=preprocess, seed=seed, device=device)
     spaces = _settle(pool, space)
     question = Task(rows, make_folds(rows, folds, seed), scoring, {c.name: c for c in pool}, early_stopping, seed)
-    identity = _identity(rows, question.cuts, scoring, pool, {k: v for k, (_, v) in spaces.items()}, seed, early_stopping)
-    kept = _Study(Path(study) if study else None, identity, _pruner(pruner), spaces, seed)
+    identity = identity_of(rows, question.cuts, scoring, spaces, seed, early_stopping)
+    kept = Study(Path(study) if study else None, identity, _pruner(pruner), spaces, seed)
     bar, place = Progress("Tuning", trials, pieces=True), None
 
     def tell(trial: Any) -> None:
         if progress:
             bar(0, 1)
         if on_trial:
-            _announce(trial, spaces, scoring, on_trial)
+            _announce(trial, kept, scoring, on_trial)
 
     try:
         for trial in kept.ended():
@@ -341,12 +199,12 @@ def tune(
         if len(kept.ended()) < trials:
             place = open_workers(question, workers)
             stopped = _Search(kept, place, question, trials, deadline, tell).run()
-        return _found(kept, spaces, scoring[0], stopped)
+        return _found(kept, scoring[0], stopped)
     finally:
         for thing in filter(None, (place, bar, kept)):
             thing.close()
 
-# %% ../../nbs/model/09_tune.ipynb #314d422d
+# %% ../../nbs/model/09_tune.ipynb #d289027e
 def _settle(pool: list[Candidate], space: Mapping[str, Any] | None) -> dict[str, tuple[Candidate, dict]]:
     "The space of each candidate."
     names = [candidate.name for candidate in pool]
@@ -373,21 +231,21 @@ def _pruner(pruner: Any) -> Any:
     return pruner
 
 
-def _announce(trial: Any, spaces: dict, scoring: tuple, on_trial: Callable) -> None:
+def _announce(trial: Any, kept: Study, scoring: tuple, on_trial: Callable) -> None:
     "Tell about one trial in the words of `cross_validate`."
-    row = _row(trial, spaces, scoring[0])
+    row = _row(trial, kept, scoring[0])
     name = row["candidate"]
     params = {k: v for k, v in row.items() if k not in ("candidate", "value", "std", "folds", "seconds", "trouble")}
-    told = Candidate(f"{name} {trial.number}", spaces[name][0].estimator, {"learner": name} | params)
+    told = Candidate(f"{name} {trial.number}", kept.spaces[name][0].estimator, {"learner": name} | params)
     over = pd.DataFrame(trial.user_attrs["scores"])
     scores = {f"{k}_{what}": float(over[k].agg(what)) for k in over for what in ("mean", "std")}
     on_trial(told, {k: v for k, v in scores.items() if np.isfinite(v)} | {"fit_seconds": row["seconds"], "folds": row["folds"]})
 
 
-def _found(kept: _Study, spaces: dict, score: str, stopped: str) -> Tuned:
+def _found(kept: Study, score: str, stopped: str) -> Tuned:
     "The result, once it is sure that there is one."
     ended = kept.ended()
-    table = pd.DataFrame([_row(t, spaces, score) for t in ended], index=pd.RangeIndex(len(ended), name="trial"))
+    table = pd.DataFrame([_row(t, kept, score) for t in ended], index=pd.RangeIndex(len(ended), name="trial"))
     done = table[table["state"] == "complete"] if len(table) else table
     if done.empty:
         if stopped == "it was interrupted":
@@ -396,7 +254,6 @@ def _found(kept: _Study, spaces: dict, score: str, stopped: str) -> Tuned:
         raise DataError(f"none of {len(table)} trials was completed" + (f"; the first failed: {trouble}" if trouble else ""),
                         "correct the space or the columns" if trouble else f"give it longer: {stopped}")
     place = done["value"].idxmax()
-    trial, name = ended[place], done["candidate"][place]
-    values = {k: trial.params[f"{name}.{k}"] for k in spaces[name][1]}
-    values = {k: v if isinstance(spaces[name][1][k], Between) else spaces[name][1][k][v] for k, v in values.items()}
-    return Tuned(configured(spaces[name][0], values), float(done["value"][place]), score, table, spaces, kept.study, stopped)
+    name, values = kept.values(ended[place])
+    best = configured(kept.spaces[name][0], values)
+    return Tuned(best, float(done["value"][place]), score, table, dict(kept.spaces), kept.study, stopped)
