@@ -131,7 +131,7 @@ class _Search:
         if answer.trouble or not np.isfinite(values[-1]):
             trial.set_user_attr("trouble", answer.trouble or f"{score} is {values[-1]}")
             return self._end(number, TrialState.FAIL)
-        trial.report(float(np.mean(values)), len(values))
+        trial.report(float(np.mean(values)), len(values) - 1)
         if len(values) == len(self.task.cuts):
             self._end(number, TrialState.COMPLETE, float(np.mean(values)))
         elif trial.should_prune():
