@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, ParameterError, nearest
-from .split import class_sizes, divide
+from .split import check_column, divide
 from .task import TASKS, task_of
 
 # %% ../../nbs/model/04_folds.ipynb #50b73d69
@@ -56,7 +56,7 @@ def gather(
     for name, column in given.items():
         if column is not None and len(column) != len(X):
             raise DataError(f"X has {len(X):,} rows and {name} has {len(column):,}", "take both from the same frame")
-    class_sizes(pd.DataFrame({y.name or "y": y.to_numpy()}), y.name or "y")  # refuses nulls
+    check_column(pd.DataFrame({y.name or "y": y.to_numpy()}), y.name or "y")
     if task == "ranking":
         if times is None:
             raise ParameterError("nothing says which rows are ranked against each other", "name the column `time`")

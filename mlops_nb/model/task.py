@@ -31,7 +31,7 @@ def task_of(
     if task not in TASKS:
         raise ParameterError(f"there is no task `{task}`", nearest(task, TASKS))
     if task == "regression" and not _is_number(known):
-        raise ParameterError(f"{name} holds {known.dtype} such as {known.iloc[0]!r}, and regression predicts numbers",
+        raise ParameterError(f"{name} holds {known.dtype} such as `{known.iloc[0]}`, and regression predicts numbers",
                              "turn it into numbers, or leave `task` out")
     if (task == "binary") != (different == 2) and task != "regression":
         raise ParameterError(f"{name} holds {different:,} classes, and the task is `{task}`", "leave `task` out")
@@ -50,7 +50,7 @@ def _different(known: pd.Series, name: str, rows: int) -> int:
     except TypeError:
         raise DataError(f"{name} holds {type(known.iloc[0]).__name__}", "predict a number or a word") from None
     if different == 1:
-        raise DataError(f"{name} holds one value only, {known.iloc[0]!r} in {len(known):,} rows",
+        raise DataError(f"{name} holds one class only: `{known.iloc[0]}` in {len(known):,} rows",
                         "check the filter that the rows went through: there is nothing to tell apart")
     if _is_number(known) and not np.isfinite(known.to_numpy(float)).all():
         raise DataError(f"{name} holds infinite values", "drop these rows or correct them")
