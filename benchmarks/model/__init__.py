@@ -1,0 +1,1 @@
+"""What training and tuning cost, and what they find."""

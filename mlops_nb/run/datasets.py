@@ -20,7 +20,7 @@ TYPES = {  # MLflow's name of a type, by Arrow's or pandas'
     "float": "float", "float32": "float", "bool": "boolean", "boolean": "boolean", "string": "string",
     "large_string": "string", "binary": "binary",
 }  # fmt: skip
-DATA = ("table", "array", "file")  # the kinds of outputs that are data
+DATA = ("table", "sealed", "array", "file")  # the kinds of outputs that are data
 
 
 def _colspec(columns: list[tuple[str, str, bool]]) -> str:
@@ -39,7 +39,7 @@ def _of_output(output: Output, home: Path) -> dict:
     path, schema, profile = home / output.file, None, {"bytes": output.size}
     if output.shape:
         profile = {"num_rows": output.shape[0], "num_elements": math.prod(output.shape)}
-    if output.kind == "table":
+    if output.kind in ("table", "sealed"):
         columns = [f for f in pyarrow.parquet.read_schema(path) if not f.name.startswith("__index_level_")]
         schema = _colspec([(f.name, str(f.type), True) for f in columns])
     return {"name": output.name, "digest": output.digest[:36], "source_type": "local", "schema": schema,

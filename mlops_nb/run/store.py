@@ -19,6 +19,7 @@ from ..config import file_digest, whole_file, write_whole
 from ..data.versions import NAME, frame_digest
 from ..errors import DataError, nearest
 from ..model.package import TRUSTED
+from ..model.seal import Sealed, estimator_digest, read_sealed, write_sealed
 
 # %% ../../nbs/run/10_store.ipynb #49fe42a2
 @dataclass(frozen=True)
@@ -90,12 +91,6 @@ def _read_array(path):
     return np.load(path, allow_pickle=False)
 
 # %% ../../nbs/run/10_store.ipynb #a7cd0ba9
-def _model_digest(value):
-    import joblib
-
-    return hashlib.sha256(joblib.hash(value, hash_name="sha1").encode()).hexdigest()
-
-
 def _write_model(value, path):
     import pickle
     import zipfile
@@ -121,8 +116,9 @@ def _read_model(path):
 
 KINDS = (
     Kind("table", ".parquet", _is_table, frame_digest, lambda v, p: v.to_parquet(p), _read_table),
+    Kind("sealed", ".sealed", lambda v: isinstance(v, Sealed), lambda v: v.digest, write_sealed, read_sealed),
     Kind("array", ".npy", lambda v: type(v).__name__ == "ndarray", _array_digest, _write_array, _read_array),
-    Kind("model", ".model", _is_model, _model_digest, _write_model, _read_model),
+    Kind("model", ".model", _is_model, estimator_digest, _write_model, _read_model),
     Kind("file", "", lambda v: isinstance(v, Path), file_digest, lambda v, p: shutil.copyfile(v, p), lambda p: p),
     Kind("json", ".json", _is_plain,
          lambda v: hashlib.sha256(to_json(v).encode()).hexdigest(),
