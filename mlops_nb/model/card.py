@@ -9,7 +9,6 @@ __all__ = ['Card', 'write_card']
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -77,7 +76,7 @@ def write_card(
     limits: Sequence[str] = (),  # What it must not be used for, and where it is known to fail
     data: Sequence[Any] = (),  # The data versions it learnt from: `DataVersion`s, or mappings with the same names
     importance: pd.DataFrame | None = None,  # What `mlops_nb.model.explain.importance` gave
-    facts: Mapping[str, Any] | None = None,  # Further lines on the model: run, commit, who opened the test part, ...
+    facts: Mapping[str, Any] | None = None,  # Further lines on the model: run, commit, date, who opened the test part, ...
 ) -> Card:
     "A model card from a judgement; raise `ParameterError` when nobody says what the model is for."
     if not str(purpose).strip():
@@ -111,11 +110,11 @@ def _short(value: Any) -> str:
     "A number for people; nothing for nothing."
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return ""
-    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:.3f}" if isinstance(value, float) and abs(value) < 10 else f"{value:,.4g}"
 
 
 def _intervals(metrics: Mapping[str, Any]) -> pd.DataFrame:
-    rows = {name: {"value": _short(found.value), "95 % interval": f"{found.low:.3g} to {found.high:.3g}"}
+    rows = {name: {"value": _short(found.value), "95 % interval": f"{_short(found.low)} to {_short(found.high)}"}
             for name, found in metrics.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
@@ -138,7 +137,6 @@ def _facts_of(evidence: Any, facts: Mapping[str, Any]) -> pd.DataFrame:
     if evaluation.threshold is not None:
         known["called positive from"] = f"{evaluation.threshold:.3g}"
     known |= {name: _short(value) for name, value in evidence.costs.items()}
-    known["written"] = datetime.now(UTC).isoformat(timespec="seconds")
     return pd.DataFrame.from_dict({k: {"": str(v)} for k, v in (known | dict(facts)).items()}, orient="index")
 
 

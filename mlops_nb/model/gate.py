@@ -231,6 +231,13 @@ class Gate:
         except ConfigError as error:
             raise ConfigError(f"{path}: {error.what}", error.fix) from None
 
+    def plus(
+        self,
+        *rules: str,  # Further ones
+    ) -> "Gate":
+        "The same gate with further rules."
+        return Gate([*(rule.text for rule in self.rules), *rules], self.minimum_slice_rows)
+
     def judge(
         self,
         model: Any,  # A fitted classifier or regression
