@@ -42,7 +42,8 @@ class Card:
         parts = [f"<h1>{html.escape(self.title)}</h1>"]
         for heading, body in self.sections:
             parts.append(f"<h2>{html.escape(heading)}</h2>")
-            parts.append(body.to_html(border=0) if isinstance(body, pd.DataFrame) else _paragraphs(body))
+            table = f"<div style='overflow-x:auto'>{body.to_html(border=0)}</div>" if not isinstance(body, str) else ""
+            parts.append(table or _paragraphs(body))
         return "".join(parts)
 
     def __str__(self) -> str:
@@ -144,4 +145,5 @@ def _data_table(data: Sequence[Any]) -> pd.DataFrame | None:
     "A line a data version."
     rows = [{key: one.get(key, "") if isinstance(one, Mapping) else getattr(one, key, "")
              for key in ("name", "version", "rows", "digest", "source")} for one in data]
-    return pd.DataFrame(rows).set_index("name").map(str) if rows else None
+    table = pd.DataFrame(rows).set_index("name").map(str) if rows else None
+    return None if table is None else table.loc[:, (table != "").any()]
