@@ -191,6 +191,13 @@ class Ledger:
         self._runs = names[0], names[1]
         return True
 
+    def open(self) -> None:
+        "Find the ledger, or begin it; raise `TrackingError` when the store does not let us."
+        if not self.find():
+            with asking(self.client.tracking_uri):
+                _begin(self.client, self.title, self.name)
+            self.find()
+
     def entries(self) -> list[Entry]:  # In order; empty when there is no ledger yet
         "All that was decided, as it is written there now."
         if not self.find():
@@ -252,10 +259,7 @@ def append(
     tries: int = 5,  # How often to try when the store does not answer, 1 or more
 ) -> Entry:  # As it was written
     "Write the next entry; raise `Conflict` when somebody has written one meanwhile, `TrackingError` when none can."
-    if not ledger.find():
-        with asking(ledger.client.tracking_uri):
-            _begin(ledger.client, ledger.title, ledger.name)
-        ledger.find()
+    ledger.open()
     entry = replace(entry, by=entry.by or who(), account=account(), run=entry.run or this_run(), at=now(),
                     model=ledger.name)
     if evidence is not None:
