@@ -120,14 +120,15 @@ def open_breaks(
 def decide(
     ledger: Ledger,  # Of the model
     make: Callable[[Standing], tuple[Entry, Any] | None],  # The entry and its evidence; None when nothing is to do
+    broken: bool = False,  # Whether to go on where the history is broken
 ) -> Standing:  # Afterwards
     "Make a decision and write it down; raise `RegistryError` when the history is broken, and what `make` raises."
     for attempt in count(1):
         standing = replay(ledger.entries())
-        if breaks := open_breaks(ledger.name, standing.entries):
+        if not broken and (breaks := open_breaks(ledger.name, standing.entries)):
             raise RegistryError(f"the history of `{ledger.name}` is broken at {breaks[0]}",
-                                "restore the store from a copy; or look at it with `mlops-nb audit verify "
-                                f"{ledger.name}`, and go on with --accept --reason")
+                                "restore the store from a copy; or find out what happened, and go on: "
+                                f"mlops-nb audit verify {ledger.name} --accept REASON")
         if not standing.entries and (began := _beginning(ledger)):
             entry, evidence = began, None
         elif (made := make(standing)) is None:
