@@ -139,9 +139,8 @@ _used: list[dict] = []  # by this process
 
 def _used_versions() -> list[dict]:
     "The versions that this process and the steps before it read and made."
-    found = [] if context().by_hand else [
-        facts for path in sorted(context().folder.parent.glob("*/step.json")) for facts in read_manifest(path.parent).versions
-    ]
+    steps = [] if context().by_hand else sorted(context().folder.parent.glob("*/step.json"))
+    found = [facts for path in steps for facts in read_manifest(path.parent).versions]
     known = [{key: facts[key] for key in ("name", "version", "digest")} for facts in found]
     return known + [facts for facts in _used if facts not in known]
 

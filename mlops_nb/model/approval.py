@@ -29,7 +29,7 @@ def ask_approval(
     needed, roles = _read(needed), {role: sorted(names) for role, names in (roles or {}).items()}
     for line in needed:
         if line.startswith("role:") and roles.get(line[5:]) == []:
-            raise ConfigError(f"nobody may sign as {line[5:]}", "name at least one person, or leave the role out of `roles`")
+            raise ConfigError(f"nobody may sign as {line[5:]}", "name a person, or leave the role out of `roles`")
     facts = {"needed": needed, "roles": roles, "four_eyes": bool(four_eyes)}
     ledger = Ledger(name)
     decide(ledger, lambda standing: (Entry("approval asked", before=standing.champion, after=standing.champion,

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import socket
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace

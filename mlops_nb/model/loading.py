@@ -96,7 +96,7 @@ def load_model(
         files = fetch_files(found, folder)
         if not (files / "model.skops").exists():
             if not allow_pickle:
-                raise RegistryError(f"{found} is not stored as plain data: loading it runs whatever code is in it, as you",
+                raise RegistryError(f"{found} is not stored as plain data: loading it runs whatever code it holds",
                                     "when you trust whoever registered it "
                                     f"({found.note('registered_by') or 'unknown'}): allow_pickle=True")
             return LoadedModel(found, _foreign(found, str(files)))

@@ -82,7 +82,7 @@ def plan_promotion(
     if against and not force:
         raise GateError(f"{chosen} may not be promoted: {'; '.join(against)}",
                         f"let them sign: mlops-nb models approve {name} {chosen.version}" if about and about.passed else
-                        "pass the verdict of a gate that the model passed")
+                        "train a better model; where the gate is wrong, change its rules, or use force with a reason")
     check_files(chosen)
     return replace(move, bypassed=tuple(against))
 
@@ -139,7 +139,7 @@ def _make(ledger: Ledger, move: Move, approval: list[str]) -> None:
     note_moved(ledger)
     with moving(ledger):
         written = decide(ledger, write).entries[-1]
-    told = f"{written.by}, {written.at}, from version {written.before or '–'}: {written.why}"
+    told = f"{written.by}, {moment(written.at)}, from version {written.before or '–'}: {written.why}"
     with asking(ledger.client.tracking_uri):  # for those who look at the version in MLflow's UI
         ledger.client.set_model_version_tag(ledger.name, str(move.version.version),
                                             f"mlops_nb.{move.what.replace(' ', '_')}", shorten(told, 4000))
@@ -157,7 +157,8 @@ def _faster(ledger: Ledger, move: Move, standing: Standing, then: str) -> Confli
 
 def _note_refusal(ledger: Ledger, version: ModelVersion, verdict: Verdict | None, error: GateError) -> None:
     "Write down that a promotion was refused."
-    entry = Entry("refused", version.version, why=shorten(" ".join(error.what.split())), files=version.files,
+    why = " ".join(error.what.partition(": ")[2].split())
+    entry = Entry("refused", version.version, why=shorten(why), files=version.files,
                   verdict=verdict_digest(verdict) if isinstance(verdict, Verdict) else "")
     with moving(ledger, ("challenger",)):
         decide(ledger, lambda standing: (replace(entry, before=standing.champion, after=standing.champion), None))

@@ -62,7 +62,7 @@ def code_used(
 def _git(*arguments: str) -> str:
     "What git says about the project; nothing where there is none."
     try:
-        done = subprocess.run(["git", "-C", str(settings().root), *arguments], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["git", *arguments], cwd=settings().root, capture_output=True, text=True, timeout=60)
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mlops_nb.errors import DataError, GateError, RegistryError, TrackingError
-from mlops_nb.model import registry, store
+from mlops_nb.model import registration, registry, store
 from mlops_nb.model.evaluation import evaluate
 from mlops_nb.model.gate import Check, Verdict
 from mlops_nb.model.train import candidates, fit
@@ -66,7 +66,7 @@ for candidate in candidates(StandardScaler(), strengths=[1.0], trees=[(2, 0.1, 5
                                 verdict, metrics={"brier": 0.2})
     registry.promote("heart", version.version, verdict)
 registry.load_model("heart@champion").predict_proba(df)
-assert registry.history("heart").aliases.tolist() == ["champion", "previous"]
+assert [v.aliases for v in registry.versions("heart")] == [("champion",), ("previous",)]
 """
     done = python(code, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -103,8 +103,11 @@ def test_a_refused_promotion_leaves_the_champion_alone(project, heart, models):
         with pytest.raises(GateError):
             registry.promote("heart", second.version, verdict)
     assert registry.champion("heart") == before
-    assert registry.find_version("heart@challenger").version == second.version
-    assert not registry.find_version("heart/2").note("promoted_at")
+    assert second.aliases == ()
+    with pytest.raises(RegistryError, match="has no challenger"):
+        registry.find_version("heart@challenger")
+    assert not registry.find_version("heart/2").note("promoted")
+    assert [entry.what for entry in registry.history("heart")][2:] == ["registered"] + 4 * ["refused"]
 
 
 def test_promotion_says_who_when_from_to_and_why(project, heart, models):
@@ -113,14 +116,15 @@ def test_promotion_says_who_when_from_to_and_why(project, heart, models):
     now = registry.champion("heart")
     assert (now.version, now.aliases) == (2, ("champion",))
     assert registry.find_version("heart@previous").version == 1
-    assert [now.note(key) for key in ("promoted_from", "promoted_to")] == ["1", "2"]
-    assert now.note("promoted_by")
-    assert pd.Timestamp(now.note("promoted_at")).tzinfo is not None
-    assert "roc_auc 0.800 on 139 rows" in now.note("why")
+    entry = registry.history("heart").entries[-1]
+    assert (entry.what, entry.version, entry.before, entry.after) == ("promoted", 2, 1, 2)
+    assert entry.by
+    assert pd.Timestamp(entry.at).tzinfo is not None
+    assert "roc_auc 0.800 on 139 rows" in entry.why
     assert now.verdict == PASSED
-    table = registry.history("heart")
-    assert table.version.tolist() == [2, 1]
-    assert table.promoted_from.tolist() == ["1", "nobody"]
+    assert "from version 1: roc_auc >= 0.7" in now.note("promoted")
+    shown = registry.history("heart").rows()
+    assert [row["champion"] for row in shown] == ["1 → 2", "1", "– → 1", "–"]
 
 
 def test_the_run_that_is_open_gets_the_model(project, heart, models, monkeypatch):
@@ -138,14 +142,14 @@ def test_the_run_that_is_open_gets_the_model(project, heart, models, monkeypatch
     monkeypatch.delenv("MLFLOW_RUN_ID")
     with mlflow.start_run(experiment_id=store.experiment("heart")) as active:
         assert registry.register(models[0], "heart", heart.X).run_id == active.info.run_id
-    assert "" not in registry.history("heart").run_id.tolist()
+    assert "" not in [version.run_id for version in registry.versions("heart")]
 
 
 def test_a_failed_registration_fails_its_run_and_registers_nothing(project, heart, models, monkeypatch):
     def broken(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(registry, "_save", broken)
+    monkeypatch.setattr(registration, "_save", broken)
     with pytest.raises(TrackingError, match="No space left"):
         registry.register(models[0], "heart", heart.X)
     client = store.current_client()
