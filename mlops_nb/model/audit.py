@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import RegistryError
-from .aliases import HEAD, moved_by_hand, moving, note_moved
+from .aliases import HEAD, left_behind, moved_by_hand, moving, note_moved
 from .gate import Verdict
 from .ledger import Entry, Ledger, find_breaks, sha256
 from .loading import check_files
@@ -72,6 +72,9 @@ def audit(
     for alias, (decided, said) in moved_by_hand(ledger).items():
         found.append(Finding(name, f"alias {alias}", f"MLflow says {_version(said)}, decided was {_version(decided)}: "
                              f"it was moved by hand; `mlops-nb audit verify {name} --mend` moves it back"))
+    for alias, (decided, said) in left_behind(ledger).items():
+        found.append(Finding(name, f"alias {alias}", f"MLflow says {_version(said)}, decided was {_version(decided)}: "
+                             f"whoever decided was stopped; `mlops-nb audit verify {name} --mend` goes on"))
     found += _versions(name, replay(entries), there, files)
     accepted = accepted_breaks(entries)
     found = [replace(each, accepted=each.number is not None and (each.number, each.what) in accepted) for each in found]

@@ -45,10 +45,15 @@ class Move:
         "Whether anything would change."
         return self.standing.champion != self.version.version
 
+    @property
+    def then(self) -> dict[str, int]:
+        "The aliases afterwards."
+        return replay([*self.standing.entries, self.entry]).aliases if self.needed else self.standing.aliases
+
     def __str__(self) -> str:
         if not self.needed:
             return f"{self.version} is the champion already: nothing would change"
-        now, then = self.standing.aliases, replay([*self.standing.entries, self.entry]).aliases
+        now, then = self.standing.aliases, self.then
         lines = [f"{self.version.name} version {self.version.version} would be {self.what}: {self.why}"]
         lines += [f"  {alias:<11}{now.get(alias, '–')} → {then.get(alias, '–')}"
                   for alias in ALIASES if now.get(alias) != then.get(alias)]
@@ -62,8 +67,9 @@ def plan_promotion(
     force: bool = False,  # Promote it although the gate or a missing signature says no
     reason: str = "",  # Why; needed with `force`
     approval: Iterable[str] = (),  # Who has to have signed, beyond what the model asks for
+    seen: int | None = None,  # The champion that the verdict compared with; 0: there was none; None: the one of now
 ) -> Move:
-    "What a promotion would change; raise `GateError` when it may not be, `RegistryError` when it cannot be."
+    "What a promotion would change; raise as `promote` does."
     chosen = find_version(f"{name}/{version}")
     ledger = Ledger(name)
     standing = _sound(ledger)
@@ -76,6 +82,8 @@ def plan_promotion(
     move = Move("promoted", chosen, standing, why, about)
     if not move.needed:
         return move
+    if seen is not None and seen != (standing.champion or 0):
+        raise _faster(ledger, move, standing, seen)
     against = [] if about is not None and about.passed else [f"the gate {about or 'was not asked'}"]
     if missing := missing_approvals(standing, chosen.version, verdict_digest(about), approval):
         against.append(f"these have not signed: {', '.join(missing)}")
@@ -108,13 +116,11 @@ def promote(
     "Make a version the champion; raise `GateError` when it may not be, `ConflictError` when somebody was faster."
     ledger, approval = Ledger(name), list(approval)
     try:
-        move = plan_promotion(name, version, verdict, force, reason, approval)
+        move = plan_promotion(name, version, verdict, force, reason, approval, seen)
     except GateError as error:
         _note_refusal(ledger, find_version(f"{name}/{version}"), verdict, error)
         raise
     if move.needed:
-        if seen is not None and seen != (move.standing.champion or 0):
-            raise _faster(ledger, move, move.standing, f"version {seen} was the champion" if seen else "there was none")
         _make(ledger, move, approval)
     return find_version(f"{name}/{version}")
 
@@ -126,8 +132,7 @@ def _make(ledger: Ledger, move: Move, approval: list[str]) -> None:
 
     def write(standing: Standing) -> tuple[Entry, Any]:
         if standing.decided != basis.decided:
-            raise _faster(ledger, move, standing, f"version {basis.champion} was the champion" if basis.champion else
-                          "there was none")
+            raise _faster(ledger, move, standing, basis.champion or 0)
         if move.version.version in standing.archived:
             raise RegistryError(f"{move.version} has just been archived", "promote another version")
         if not move.bypassed and move.what == "promoted" and missing_approvals(
@@ -145,13 +150,13 @@ def _make(ledger: Ledger, move: Move, approval: list[str]) -> None:
                                             f"mlops_nb.{move.what.replace(' ', '_')}", shorten(told, 4000))
 
 
-def _faster(ledger: Ledger, move: Move, standing: Standing, then: str) -> ConflictError:
+def _faster(ledger: Ledger, move: Move, standing: Standing, seen: int) -> ConflictError:
     "What to tell whoever was too late."
     entry = standing.made
     who = f"{entry.by} {entry.what} version {entry.version} (decision {entry.number}) at {moment(entry.at)}" if entry \
         else "the champion was archived"
     return ConflictError(f"{ledger.name} version {move.version.version} was not {move.what}: {who}, "
-                         f"after you had looked, when {then}",
+                         f"after you had looked, when {f'version {seen} was the champion' if seen else 'there was none'}",
                          "compare your version with the champion of now, and promote it again if it is better")
 
 

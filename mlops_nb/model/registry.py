@@ -18,7 +18,7 @@ from .audit import accept_breaks, audit, audit_all, mend_aliases  # noqa: F401
 from .ledger import Entry, Ledger, moment
 from .loading import LoadedModel, check_files, load_model  # noqa: F401
 from .promotion import archive, plan_promotion, plan_rollback, promote, rollback  # noqa: F401
-from .registration import register, shorten  # noqa: F401
+from .registration import register, shorten
 from .store import connect
 from .versions import ModelVersion, champion, find_version, known_models, versions  # noqa: F401
 
