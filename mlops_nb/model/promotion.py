@@ -155,8 +155,9 @@ def _faster(ledger: Ledger, move: Move, standing: Standing, seen: int) -> Confli
     entry = standing.made
     who = f"{entry.by} {entry.what} version {entry.version} (decision {entry.number}) at {moment(entry.at)}" if entry \
         else "the champion was archived"
+    then = f"version {seen} was the champion" if seen else "there was none"
     return ConflictError(f"{ledger.name} version {move.version.version} was not {move.what}: {who}, "
-                         f"after you had looked, when {f'version {seen} was the champion' if seen else 'there was none'}",
+                         f"after you had looked, when {then}",
                          "compare your version with the champion of now, and promote it again if it is better")
 
 
