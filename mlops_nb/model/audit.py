@@ -53,8 +53,9 @@ class Audit:
     def __str__(self) -> str:
         lines = [f"  {'·' if finding.accepted else '✗'} {finding.where}: {finding.what}" for finding in self.findings]
         word = "whole" if self.passed else "NOT whole"
-        return "\n".join([f"{self.model}: {word}; {self.entries} decisions, {self.versions} versions with their files; "
-                          f"head {self.head or 'none'}", *lines])
+        counts = [f"{n} {what}{'s' * (n != 1)}" for n, what in ((self.entries, "decision"), (self.versions, "version"))]
+        return "\n".join([f"{self.model}: {word}; {counts[0]}, files of {counts[1]} read; head {self.head or 'none'}",
+                          *lines])
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..data.log import pause
 from ..errors import RegistryError
-from .store import asking, current_client, local_place
+from .store import asking, local_place, registry_client
 
 # %% ../../nbs/model/22_ledger.ipynb #0a989921
 LIMIT = 4000  # characters of a parameter; MLflow cuts at 6000, silently
@@ -128,8 +128,9 @@ def _changes(entry: Entry, before: Entry) -> str:
 # %% ../../nbs/model/22_ledger.ipynb #af90bd82
 def account() -> str:  # Such as ann@laptop
     "The account of this process; a container may have no name for its user."
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
     try:
-        user = getpass.getuser()
+        user = user or getpass.getuser()
     except (KeyError, OSError):
         user = f"uid {os.getuid()}"
     return f"{user}@{socket.gethostname()}"
@@ -137,8 +138,7 @@ def account() -> str:  # Such as ann@laptop
 
 def who() -> str:  # Such as ann
     "Who is at work."
-    given = os.environ.get("MLOPS_NB_USER") or os.environ.get("MLFLOW_TRACKING_USERNAME")
-    return given or account().rpartition("@")[0]
+    return os.environ.get("MLOPS_NB_USER") or account().rpartition("@")[0]
 
 
 def now() -> str:  # ISO 8601, microseconds
@@ -175,7 +175,7 @@ class Ledger:
         self,
         name: str,  # Of the registered model
     ):
-        self.name, self.title, self.client = name, f"{name} (decisions)", current_client()
+        self.name, self.title, self.client = name, f"{name} (decisions)", registry_client()
         self.moving: dict[str, str] = {}  # Who moves aliases, and since when, at the time of the last reading
         self._runs: tuple[str, str] | None = None  # MLflow's ids of the runs for entries and evidence
 
@@ -250,6 +250,9 @@ def _begin(client, title: str, name: str) -> None:
     "Make the runs of a ledger in an experiment of any name, then claim the name."
     from mlflow.exceptions import MlflowException
 
+    if client.tracking_uri.startswith("file:"):
+        raise RegistryError(f"{client.tracking_uri} is a store of plain files: two could decide at once there",
+                            "use a database or a server: MLFLOW_TRACKING_URI=sqlite:///mlflow.db")
     own = client.create_experiment(f"{title} {uuid.uuid4().hex}", local_place(title))
     for kind in ("entries", "evidence"):
         note = {"mlflow.note.content": f"{kind.capitalize()} of the history of the registered model `{name}`: "
@@ -279,7 +282,7 @@ def append(
     if evidence is not None:
         text = canonical(evidence)
         entry = replace(entry, evidence=sha256(text))
-        _keep(ledger, entry.evidence, text)
+        _keep(ledger, entry.evidence, text, tries)
     entry = follow(entry, entries)
     if len(entry.text) > LIMIT:
         raise RegistryError(f"a decision of {len(entry.text):,} characters is too long, {LIMIT:,} are the limit",
@@ -308,11 +311,19 @@ def _write(ledger: Ledger, key: str, text: str, tries: int) -> None:
         pause(attempt + 4)
 
 
-def _keep(ledger: Ledger, digest: str, text: str) -> None:
-    "Keep a text of any length under its digest."
+def _keep(ledger: Ledger, digest: str, text: str, tries: int) -> None:
+    "Keep a text of any length under its digest; whoever keeps the same at the same moment may be first."
     from mlflow.entities import Param
+    from mlflow.exceptions import MlflowException
 
     pieces = [Param(f"{digest}/{i:04}", text[i * LIMIT : (i + 1) * LIMIT]) for i in range(-(-len(text) // LIMIT))]
     with asking(ledger.client.tracking_uri):
         for i in range(0, len(pieces), 100):
-            ledger.client.log_batch(ledger._runs[1], params=pieces[i : i + 100])
+            for attempt in range(1, tries + 1):
+                try:
+                    ledger.client.log_batch(ledger._runs[1], params=pieces[i : i + 100])
+                    break
+                except MlflowException:
+                    if attempt == tries:
+                        raise
+                    pause(attempt + 4)

@@ -78,7 +78,7 @@ class History:
     def __str__(self) -> str:
         lines = [f"{row['number']:>4}  {row['when']}  {row['who']:<12} {row['what']:<17} {row['version']:>3}  "
                  f"champion {row['champion']:<7} {row['why']}" for row in self.rows()]
-        return "\n".join([f"{self.name}: {len(self)} decisions", *lines])
+        return "\n".join([f"{self.name}: {len(self)} decision{'s' * (len(self) != 1)}", *lines])
 
     __repr__ = __str__
 

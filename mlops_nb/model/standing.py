@@ -75,6 +75,9 @@ def replay(
             files = {int(k): v for k, v in entry.facts["files"].items()}
             decided = number if "champion" in known else 0
         elif entry.what == "registered":
+            if version in files:  # MLflow counts anew: the model was deleted there, and made again
+                line, gone = [each for each in line if each != version], line[-1:] == [version]
+                reigned, archived, decided = reigned - {version}, archived - {version}, number if gone else decided
             waiting.add(version)
             files[version], registered[version] = entry.files, entry
         elif entry.what in ("promoted", "rolled back"):

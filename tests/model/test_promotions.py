@@ -141,11 +141,11 @@ def test_whoever_dies_at_any_step_leaves_one_champion_and_a_whole_history(projec
     for step in range(1, 100):
         before = registry.champion("heart").version
         other = 3 - before
-        monkeypatch.setattr(ledger, "current_client", lambda last=step: Mortal(client, last, after))
+        monkeypatch.setattr(ledger, "registry_client", lambda last=step: Mortal(client, last, after))
         try:
             registry.promote("heart", other, PASSED, reason=f"try {step}")
         except Killed:
-            monkeypatch.setattr(ledger, "current_client", lambda: client)
+            monkeypatch.setattr(ledger, "registry_client", lambda: client)
             decided = [entry.after for entry in registry.history("heart") if entry.why == f"try {step}"]
             assert registry.champion("heart").version == (decided or [before])[-1]
             assert aliases_of("heart")["champion"] in (before, other)
@@ -174,7 +174,7 @@ def test_an_answer_that_is_lost_is_not_a_promotion_that_is_lost(project, heart, 
 
     client = store.current_client()
     registry.register(models[0], "heart", heart.X, PASSED)
-    monkeypatch.setattr(ledger, "current_client", lambda: Deaf(client, 0, True))
+    monkeypatch.setattr(ledger, "registry_client", lambda: Deaf(client, 0, True))
     assert registry.promote("heart", 1, PASSED).aliases == ("champion",)
     assert [entry.what for entry in registry.history("heart")] == ["registered", "promoted"]
 

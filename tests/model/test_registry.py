@@ -208,6 +208,30 @@ def test_a_model_that_was_not_registered_here_is_not_loaded(project, heart, mode
         registry.load_model("heart/1")
 
 
+def test_our_features_and_every_ready_learner_are_kept_as_data(project, heart):
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from xgboost import XGBRanker
+
+    from mlops_nb.data.features import make_features
+
+    days = pd.date_range("2020-01-01", periods=len(heart.X), tz="UTC")
+    X = heart.X.assign(visit=days, ward=[f"w{i % 40}" for i in range(len(heart.X))])
+    features, y = make_features(X.assign(chd=heart.y), "chd"), heart.y.to_numpy()
+    calibrated = CalibratedClassifierCV(LogisticRegression(max_iter=5000), method="temperature", cv=2)
+    for learner in (RandomForestClassifier(5), HistGradientBoostingClassifier(max_iter=5), calibrated):
+        model = make_pipeline(features, learner).fit(X, y)
+        version = registry.register(model, "heart", X)
+        answer = registry.load_model(version.uri).predict_proba(X)
+        np.testing.assert_array_equal(answer, model.predict_proba(X))
+    X = heart.X.drop(columns="famhist")
+    ranker = XGBRanker(n_estimators=3).fit(X, y, qid=np.arange(len(X)) // 20)
+    version = registry.register(ranker, "rank", X)
+    np.testing.assert_array_equal(registry.load_model(version.uri).predict(X), ranker.predict(X))
+
+
 def test_more_models_than_one_page(project, heart, models):
     client = store.current_client()
     for i in range(105):
@@ -245,6 +269,21 @@ def test_two_projects_do_not_mix(project, heart, models, tmp_path, empty_store):
     store.connect(project)
     assert registry.load_model("heart/1").version.name == "heart"
     assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_teams_that_share_a_registry_share_its_decisions(project, heart, models, tmp_path, monkeypatch, empty_store):
+    shutil.copy(empty_store, tmp_path / "shared.db")
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(empty_store, other / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/shared.db")
+    store.connect(project)
+    registry.register(models[0], "heart", heart.X, PASSED)
+    store.connect(other)
+    registry.promote("heart", 1)
+    store.connect(project)
+    assert [entry.what for entry in registry.history("heart")] == ["registered", "promoted"]
+    assert registry.champion("heart").version == 1
 
 
 def test_a_store_that_cannot_be_written(tmp_path, monkeypatch):
