@@ -15,7 +15,7 @@ from .ledger import Entry, Ledger, who
 from .loading import check_files
 from .registration import plain, shorten, verdict_digest
 from .standing import Standing, decide, standing_of
-from .versions import find_version
+from .versions import ModelVersion, find_version
 
 # %% ../../nbs/model/28_approval.ipynb #d81fcf26
 def ask_approval(
@@ -74,7 +74,7 @@ def approve(
 def registered_verdict(
     ledger: Ledger,  # Of the model
     standing: Standing,  # What holds
-    found,  # A `ModelVersion`
+    found: ModelVersion,  # Which
 ) -> Verdict | None:
     "The verdict with which a version was registered; from its tags when it is older than the ledger."
     entry = standing.registered.get(found.version)
@@ -97,15 +97,15 @@ def _objection(standing: Standing, version: int, signer: str, role: str) -> str:
 
 def missing_approvals(
     standing: Standing,  # What holds
-    version: int,  # Which version
+    version: ModelVersion,  # Which
     verdict: str,  # Digest of the verdict with which it is to be promoted
     more: Iterable[str] = (),  # What a pipeline asks for beyond the model
 ) -> list[str]:  # Such as ["role:risk"]; empty when all have signed
     "Who has not signed this verdict on these files."
     needed = list(dict.fromkeys([*standing.approval.get("needed", []), *_read(more)]))
     valid = [entry for entry in standing.entries
-             if entry.what == "approved" and entry.version == version and entry.verdict == verdict
-             and entry.files == standing.files.get(version)
-             and not _objection(standing, version, entry.by, entry.facts.get("role", ""))]
+             if entry.what == "approved" and entry.version == version.version and entry.verdict == verdict
+             and entry.files == version.files
+             and not _objection(standing, version.version, entry.by, entry.facts.get("role", ""))]
     given = {entry.by for entry in valid} | {f"role:{entry.facts['role']}" for entry in valid if "role" in entry.facts}
     return [line for line in needed if line not in given]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import RegistryError
-from .aliases import HEAD, left_behind, moved_by_hand, moving, note_moved
+from .aliases import HEAD, left_behind, moved_by_hand, put_back
 from .gate import Verdict
 from .ledger import Entry, Ledger, find_breaks, sha256
 from .loading import check_files
@@ -117,8 +117,7 @@ def _decisions(ledger: Ledger, entries: Sequence[Entry]) -> Iterator[Finding]:
     kept = ledger.all_evidence()
     for i, entry in enumerate(entries):
         where, before = (ledger.name, f"entry {i + 1}"), replay(entries[:i]).champion
-        if entry.what == "unreadable":
-            yield Finding(*where, "cannot be read", i + 1)
+        if entry.what in ("missing", "unreadable"):
             continue
         if entry.evidence and sha256(kept.get(entry.evidence, "")) != entry.evidence:
             yield Finding(*where, f"its evidence is {'changed' if entry.evidence in kept else 'gone'}", i + 1)
@@ -171,6 +170,4 @@ def mend_aliases(
     ledger = Ledger(name)
     if not ledger.find():
         raise RegistryError(f"`{name}` has no history that its aliases could follow", "promote a version first")
-    note_moved(ledger)
-    with moving(ledger):
-        pass
+    put_back(ledger)

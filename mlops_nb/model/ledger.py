@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..data.log import pause
-from ..errors import RegistryError
+from ..errors import RegistryError, TrackingError
 from .store import asking, local_place, registry_client
 
 # %% ../../nbs/model/22_ledger.ipynb #0a989921
@@ -107,6 +107,11 @@ def find_breaks(
     "Where a chain is broken, and what was changed there."
     found = []
     for i, (entry, before) in enumerate(zip(entries, [None, *entries], strict=False)):
+        if entry.what in ("missing", "unreadable"):
+            found.append(Break(i + 1, "is gone" if entry.what == "missing" else "cannot be read"))
+            continue
+        if before is not None and before.what in ("missing", "unreadable"):
+            continue
         if entry.number != i + 1 or entry.model != name:
             found.append(Break(i + 1, f"says that it is entry {entry.number} of `{entry.model}`"))
         if before is None and entry.previous:
@@ -214,7 +219,8 @@ class Ledger:
             raise RegistryError(f"the history of `{self.name}` was deleted: the run {run.info.run_id}",
                                 f"mlflow runs restore --run-id {run.info.run_id}")
         self.moving = {k.removeprefix(MOVING): v for k, v in run.data.tags.items() if k.startswith(MOVING)}
-        return [_parse(run.data.params[k]) for k in sorted(k for k in run.data.params if k.isdecimal())]
+        texts = {int(k): text for k, text in run.data.params.items() if k.isdecimal()}
+        return [_parse(texts.get(i + 1)) for i in range(max(texts, default=0))]
 
     def all_evidence(self) -> dict[str, str]:  # The texts by their digests, as they are there now
         "What is kept beside the entries, in one request."
@@ -238,8 +244,10 @@ class Ledger:
         return json.loads(text)
 
 # %% ../../nbs/model/22_ledger.ipynb #aa836527
-def _parse(text: str) -> Entry:
-    "An entry from its text."
+def _parse(text: str | None) -> Entry:
+    "An entry from its text; one that is missing or cannot be read says so."
+    if text is None:
+        return Entry("missing")
     try:
         return Entry(**json.loads(text))
     except (ValueError, TypeError):
@@ -300,13 +308,18 @@ def _write(ledger: Ledger, key: str, text: str, tries: int) -> None:
             return ledger.client.log_param(ledger._runs[0], key, text)
         except MlflowException as error:
             trouble = error
-        with asking(ledger.client.tracking_uri):
-            there = ledger.client.get_run(ledger._runs[0]).data.params.get(key)
-            if there == text:
-                return
-            if there is not None:
-                raise Conflict(key)
-            if attempt == tries:
+        try:
+            with asking(ledger.client.tracking_uri):
+                there = ledger.client.get_run(ledger._runs[0]).data.params.get(key)
+        except TrackingError as error:
+            raise TrackingError(f"decision {int(key)} about `{ledger.name}` may have been written or not: {error.what}",
+                                f"when the store answers again, look: mlops-nb models history {ledger.name}") from error
+        if there == text:
+            return
+        if there is not None:
+            raise Conflict(key)
+        if attempt == tries:
+            with asking(ledger.client.tracking_uri):
                 raise trouble
         pause(attempt + 4)
 

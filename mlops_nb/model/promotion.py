@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import ConflictError, GateError, RegistryError
-from .aliases import moving, note_moved
+from ..errors import ConflictError, GateError, RegistryError, TrackingError
+from .aliases import left_behind, moved_by_hand, moving, note_moved, put_back
 from .approval import missing_approvals, registered_verdict
 from .gate import Verdict
 from .ledger import Entry, Ledger, moment
 from .loading import check_files
 from .registration import plain, shorten, verdict_digest
-from .standing import ALIASES, Standing, decide, open_breaks, replay
+from .standing import ALIASES, Standing, beginning, decide, open_breaks, replay
 from .store import asking
 from .versions import ModelVersion, champion, find_version
 
@@ -84,12 +84,13 @@ def plan_promotion(
         return move
     if seen is not None and seen != (standing.champion or 0):
         raise _faster(ledger, move, standing, seen)
-    against = [] if about is not None and about.passed else [f"the gate {about or 'was not asked'}"]
-    if missing := missing_approvals(standing, chosen.version, verdict_digest(about), approval):
+    passed = about is not None and about.passed
+    against = [] if passed else [f"the gate {about or 'was not asked'}"]
+    if missing := missing_approvals(standing, chosen, verdict_digest(about), approval):
         against.append(f"these have not signed: {', '.join(missing)}")
     if against and not force:
         raise GateError(f"{chosen} may not be promoted: {'; '.join(against)}",
-                        f"let them sign: mlops-nb models approve {name} {chosen.version}" if about and about.passed else
+                        f"let them sign: mlops-nb models approve {name} {chosen.version}" if passed else
                         "train a better model; where the gate is wrong, change its rules, or use force with a reason")
     check_files(chosen)
     return replace(move, bypassed=tuple(against))
@@ -98,7 +99,9 @@ def plan_promotion(
 def _sound(ledger: Ledger) -> Standing:
     "What holds, where the history is whole."
     entries = ledger.entries()
-    if breaks := open_breaks(ledger.name, entries):
+    if not entries and (began := beginning(ledger)):
+        entries = [began]  # as whoever decides first will write it
+    elif breaks := open_breaks(ledger.name, entries):
         raise RegistryError(f"the history of `{ledger.name}` is broken at {breaks[0]}",
                             f"look at it with `mlops-nb audit verify {ledger.name}`")
     return replay(entries)
@@ -122,6 +125,8 @@ def promote(
         raise
     if move.needed:
         _make(ledger, move, approval)
+    elif moved_by_hand(ledger) or left_behind(ledger, 0):
+        put_back(ledger)
     return find_version(f"{name}/{version}")
 
 
@@ -136,14 +141,22 @@ def _make(ledger: Ledger, move: Move, approval: list[str]) -> None:
         if move.version.version in standing.archived:
             raise RegistryError(f"{move.version} has just been archived", "promote another version")
         if not move.bypassed and move.what == "promoted" and missing_approvals(
-                standing, move.version.version, move.entry.verdict, approval):
+                standing, move.version, move.entry.verdict, approval):
             raise GateError(f"{move.version} needs other signatures since a moment ago",
                             f"mlops-nb models history {ledger.name}")
         return replace(move, standing=standing).entry, evidence
 
     note_moved(ledger)
-    with moving(ledger):
-        written = decide(ledger, write).entries[-1]
+    written = None
+    try:
+        with moving(ledger):
+            written = decide(ledger, write).entries[-1]
+    except TrackingError as error:
+        if written is None:
+            raise
+        raise TrackingError(f"{ledger.name} version {written.version} is the champion (decision {written.number}), "
+                            f"but MLflow's aliases do not say so yet: {error.what}",
+                            f"mlops-nb audit verify {ledger.name} --mend") from error
     told = f"{written.by}, {moment(written.at)}, from version {written.before or '–'}: {written.why}"
     with asking(ledger.client.tracking_uri):  # for those who look at the version in MLflow's UI
         ledger.client.set_model_version_tag(ledger.name, str(move.version.version),

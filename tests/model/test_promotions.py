@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,10 +18,11 @@ from databases import postgres
 from mlflow.exceptions import MlflowException
 from servers import QUIET, tracking_server
 
+from mlops_nb.errors import RegistryError, TrackingError
 from mlops_nb.model import ledger, registry, store
 from mlops_nb.model.gate import Check, Verdict
-from mlops_nb.model.ledger import Ledger
-from mlops_nb.model.standing import replay
+from mlops_nb.model.ledger import Entry, Ledger
+from mlops_nb.model.standing import decide, replay
 from mlops_nb.model.versions import aliases_of
 
 PASSED = Verdict((Check("roc_auc >= 0.7", 0.8, 0.7, True, "roc_auc 0.800 on 139 rows"),))
@@ -177,6 +179,56 @@ def test_an_answer_that_is_lost_is_not_a_promotion_that_is_lost(project, heart, 
     monkeypatch.setattr(ledger, "registry_client", lambda: Deaf(client, 0, True))
     assert registry.promote("heart", 1, PASSED).aliases == ("champion",)
     assert [entry.what for entry in registry.history("heart")] == ["registered", "promoted"]
+
+
+def test_aliases_that_cannot_be_moved_do_not_hide_the_decision(project, heart, models, monkeypatch):
+    class Stuck(Mortal):
+        def __getattr__(self, name):
+            def refuse(*_):
+                raise MlflowException("the disk is full")
+
+            return refuse if name == "set_registered_model_alias" else getattr(self._client, name)
+
+    client = store.current_client()
+    registry.register(models[0], "heart", heart.X, PASSED)
+    monkeypatch.setattr(ledger, "registry_client", lambda: Stuck(client, 0, True))
+    with pytest.raises(TrackingError, match=r"version 1 is the champion \(decision 2\)"):
+        registry.promote("heart", 1)
+    monkeypatch.setattr(ledger, "registry_client", lambda: client)
+    assert registry.champion("heart").version == 1
+    assert "champion" not in aliases_of("heart")
+    registry.promote("heart", 1)  # nothing to decide, but something to finish
+    assert aliases_of("heart")["champion"] == 1
+
+
+def test_a_model_that_mlflow_knew_before_keeps_its_champion(project, heart, models):
+    client = store.current_client()
+    for model in models:
+        registry.register(model, "heart", heart.X, PASSED)
+    client.delete_experiment(client.get_experiment_by_name("heart (decisions)").experiment_id)
+    with pytest.raises(RegistryError, match="history of `heart` was deleted"):
+        registry.champion("heart")
+    client.rename_registered_model("heart", "old")  # under another name it has no history
+    client.set_registered_model_alias("old", "champion", "1")
+    assert "champion   1 → 2" in str(registry.plan_promotion("old", 2))
+    assert registry.promote("old", 2).aliases == ("champion",)
+    assert [entry.what for entry in registry.history("old")] == ["began", "promoted"]
+    assert registry.find_version("old@previous").version == 1
+    assert registry.rollback("old", "it was better").version == 1
+
+
+def test_the_same_evidence_at_the_same_moment(project, heart, models):
+    registry.register(models[0], "heart", heart.X, PASSED)
+
+    def note(i: int) -> None:
+        mine = Ledger("heart")
+        decide(mine, lambda standing: (Entry("approved", 1, why=str(i)), {"long": "x" * 20_000}))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(note, range(16)))
+    entries = Ledger("heart").entries()
+    assert {entry.why for entry in entries[1:]} == set(map(str, range(16)))
+    assert registry.audit("heart").passed
 
 
 @pytest.mark.parametrize(("kind", "rounds", "seconds"), [("sqlite", 2, 4.0), ("server", 1, 8.0), ("postgres", 1, 5.0)])
