@@ -135,7 +135,7 @@ def _show_version(version, row: dict) -> None:
     if version.verdict is not None:
         screen.print(f"the gate {version.verdict}", markup=False, soft_wrap=True)
 
-
+# %% ../../nbs/commands/60_models.ipynb #350d7bfd
 @models.command(short_help="Show who decided what, when and why.")
 @click.argument("name")
 @click.option("-n", "--most", type=click.IntRange(1), help="Only the newest so many decisions.")
@@ -207,7 +207,7 @@ def promote(name, version, force, reason, seen, dry_run, as_json):
         return _tell_move(registry.plan_promotion(name, version, None, force, reason, (), seen), as_json)
     _tell_done(registry.promote(name, version, force=force, reason=reason, seen=seen), as_json)
 
-
+# %% ../../nbs/commands/60_models.ipynb #42bb2613
 @models.command(short_help="Go back to a former champion.")
 @click.argument("name")
 @click.argument("version", type=int, required=False)
@@ -229,7 +229,7 @@ def rollback(name, version, reason, dry_run, as_json):
         return _tell_move(registry.plan_rollback(name, reason, version), as_json)
     _tell_done(registry.rollback(name, reason, version), as_json)
 
-
+# %% ../../nbs/commands/60_models.ipynb #882743d6
 @models.command(short_help="Sign a version, or say who has to.")
 @click.argument("name")
 @click.argument("version", type=int, required=False)

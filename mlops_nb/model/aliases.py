@@ -63,7 +63,7 @@ def settle(
         with asking(ledger.client.tracking_uri):
             ledger.client.delete_tag(ledger._runs[0], MOVING + token)
 
-
+# %% ../../nbs/model/24b_aliases.ipynb #fe265d69
 def _move(ledger: Ledger, standing: Standing, names: tuple[str, ...]) -> None:
     "Set and delete aliases; one whose version was deleted from MLflow stays where it is."
     from mlflow.exceptions import MlflowException

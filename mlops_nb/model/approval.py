@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from ..errors import ConfigError, GateError
 from .aliases import moving
 from .gate import Verdict
-from .ledger import Entry, Ledger, who
+from .ledger import Entry, Ledger, evidence_of, who
 from .loading import check_files
 from .registration import plain, shorten, verdict_digest
 from .standing import Standing, decide, standing_of
@@ -80,7 +80,7 @@ def registered_verdict(
     entry = standing.registered.get(found.version)
     if entry is None:
         return found.verdict
-    kept = ledger.evidence(entry.evidence)["verdict"]
+    kept = evidence_of(ledger, entry.evidence)["verdict"]
     return Verdict.from_dict(kept) if kept else None
 
 
@@ -94,7 +94,7 @@ def _objection(standing: Standing, version: int, signer: str, role: str) -> str:
         return f"{signer} has registered version {version}, and may not sign for it"
     return ""
 
-
+# %% ../../nbs/model/28_approval.ipynb #51f360b2
 def missing_approvals(
     standing: Standing,  # What holds
     version: ModelVersion,  # Which

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ..errors import RegistryError
 from .aliases import HEAD, left_behind, moved_by_hand, put_back
 from .gate import Verdict
-from .ledger import Entry, Ledger, find_breaks, sha256
+from .ledger import Entry, Ledger, all_evidence, find_breaks, sha256
 from .loading import check_files
 from .standing import Standing, accepted_breaks, decide, replay
 from .store import asking, current_client
@@ -111,10 +111,10 @@ def _chain(ledger: Ledger, entries: Sequence[Entry], head: str) -> Iterator[Find
     elif noted and entries[int(number) - 1].digest != digest:
         yield Finding(ledger.name, f"entry {number}", f"is not the one that the tag {HEAD} of the model notes")
 
-
+# %% ../../nbs/model/29b_audit.ipynb #acdce67e
 def _decisions(ledger: Ledger, entries: Sequence[Entry]) -> Iterator[Finding]:
     "Whether each decision could be made when it was made, and its evidence is there."
-    kept = ledger.all_evidence()
+    kept = all_evidence(ledger)
     for i, entry in enumerate(entries):
         where, before = (ledger.name, f"entry {i + 1}"), replay(entries[:i]).champion
         if entry.what in ("missing", "unreadable"):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'MOVING', 'Entry', 'canonical', 'sha256', 'follow', 'Break', 'find_breaks', 'account', 'who', 'now', 'moment',
-           'this_run', 'Conflict', 'Ledger', 'append']
+           'this_run', 'Conflict', 'Ledger', 'all_evidence', 'evidence_of', 'append']
 
 # %% ../../nbs/model/22_ledger.ipynb #e2ef070f
 import getpass
@@ -78,7 +78,7 @@ def _marks(entry: Entry) -> str:
     "Six digits for each field, in the order of their names."
     return " ".join(sha256(canonical(value))[:6] for _, value in sorted(asdict(entry).items()))
 
-
+# %% ../../nbs/model/22_ledger.ipynb #74bc8621
 def follow(
     entry: Entry,  # What was decided
     entries: Sequence[Entry],  # All that were before
@@ -222,26 +222,30 @@ class Ledger:
         texts = {int(k): text for k, text in run.data.params.items() if k.isdecimal()}
         return [_parse(texts.get(i + 1)) for i in range(max(texts, default=0))]
 
-    def all_evidence(self) -> dict[str, str]:  # The texts by their digests, as they are there now
-        "What is kept beside the entries, in one request."
-        with asking(self.client.tracking_uri):
-            pieces = self.client.get_run(self._runs[1]).data.params if self.find() else {}
-        found = {}
-        for key in sorted(pieces):
-            digest = key.partition("/")[0]
-            found[digest] = found.get(digest, "") + pieces[key]
-        return found
+# %% ../../nbs/model/22_ledger.ipynb #19fb716d
+def all_evidence(
+    ledger: Ledger,  # Of the model
+) -> dict[str, str]:  # The texts by their digests, as they are there now
+    "What is kept beside the entries, in one request."
+    with asking(ledger.client.tracking_uri):
+        pieces = ledger.client.get_run(ledger._runs[1]).data.params if ledger.find() else {}
+    found = {}
+    for key in sorted(pieces):
+        digest = key.partition("/")[0]
+        found[digest] = found.get(digest, "") + pieces[key]
+    return found
 
-    def evidence(
-        self,
-        digest: str,  # As an entry names it
-    ) -> Any:  # What was kept
-        "What is kept beside an entry; raise `RegistryError` when it is gone or was changed."
-        text = self.all_evidence().get(digest, "")
-        if sha256(text) != digest:
-            raise RegistryError(f"the evidence {digest[:12]} of `{self.name}` is {'changed' if text else 'gone'}",
-                                "restore the store from a copy; until then do not rely on this decision")
-        return json.loads(text)
+
+def evidence_of(
+    ledger: Ledger,  # Of the model
+    digest: str,  # As an entry names it
+) -> Any:  # What was kept
+    "What is kept beside an entry; raise `RegistryError` when it is gone or was changed."
+    text = all_evidence(ledger).get(digest, "")
+    if sha256(text) != digest:
+        raise RegistryError(f"the evidence {digest[:12]} of `{ledger.name}` is {'changed' if text else 'gone'}",
+                            "restore the store from a copy; until then do not rely on this decision")
+    return json.loads(text)
 
 # %% ../../nbs/model/22_ledger.ipynb #aa836527
 def _parse(text: str | None) -> Entry:
@@ -323,7 +327,7 @@ def _write(ledger: Ledger, key: str, text: str, tries: int) -> None:
                 raise trouble
         pause(attempt + 4)
 
-
+# %% ../../nbs/model/22_ledger.ipynb #44bcb1cc
 def _keep(ledger: Ledger, digest: str, text: str, tries: int) -> None:
     "Keep a text of any length under its digest; whoever keeps the same at the same moment may be first."
     from mlflow.entities import Param

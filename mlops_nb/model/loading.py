@@ -108,7 +108,7 @@ def load_model(
             raise RegistryError(f"{found} cannot be loaded here: {error}",
                                 "install its requirements.txt; pass what else you trust as `trusted`") from error
 
-
+# %% ../../nbs/model/27_loading.ipynb #fbc9b4f8
 def _foreign(found: ModelVersion, place: str) -> Any:
     "Whatever MLflow can load: scikit-learn's own object, or what only answers `predict`."
     import mlflow.pyfunc

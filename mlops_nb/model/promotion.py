@@ -59,7 +59,7 @@ class Move:
                   for alias in ALIASES if now.get(alias) != then.get(alias)]
         return "\n".join(lines + [f"  by force, although {each}" for each in self.bypassed])
 
-
+# %% ../../nbs/model/29_promotion.ipynb #346c46dd
 def plan_promotion(
     name: str,  # Of the registered model
     version: int | str,  # Which version shall be the champion
@@ -162,7 +162,7 @@ def _make(ledger: Ledger, move: Move, approval: list[str]) -> None:
         ledger.client.set_model_version_tag(ledger.name, str(move.version.version),
                                             f"mlops_nb.{move.what.replace(' ', '_')}", shorten(told, 4000))
 
-
+# %% ../../nbs/model/29_promotion.ipynb #9f52afeb
 def _faster(ledger: Ledger, move: Move, standing: Standing, seen: int) -> ConflictError:
     "What to tell whoever was too late."
     entry = standing.made

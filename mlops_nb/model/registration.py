@@ -126,7 +126,7 @@ def register(
     _write_down(name, number, run_id, verdict, digest, evidence)
     return find_version(f"{name}/{number}")
 
-
+# %% ../../nbs/model/26_registration.ipynb #17b30704
 def _make_version(client, name: str, model_id: str, run_id: str, description: str, verdict, tags, notes) -> int:
     "Make the version in MLflow, and the model when it is the first; return its number."
     from mlflow.exceptions import MlflowException
@@ -224,7 +224,7 @@ def _signature(model, example: pd.DataFrame):
         warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column", category=UserWarning)
         return infer_signature(example, answer)
 
-
+# %% ../../nbs/model/26_registration.ipynb #c8949ad6
 @contextmanager
 def _run_for(client, name: str) -> Iterator[str]:
     "The id of the run that is open here, or of one that is opened and ended for this."

@@ -15,7 +15,7 @@ from ..data.lazy import LazyModule
 from ..errors import RegistryError, nearest
 from .approval import approve, ask_approval  # noqa: F401
 from .audit import accept_breaks, audit, audit_all, mend_aliases  # noqa: F401
-from .ledger import Entry, Ledger, moment
+from .ledger import Entry, Ledger, all_evidence, moment
 from .loading import LoadedModel, check_files, load_model  # noqa: F401
 from .promotion import archive, plan_promotion, plan_rollback, promote, rollback  # noqa: F401
 from .registration import register, shorten
@@ -54,21 +54,9 @@ class History:
                 "number": entry.number, "when": moment(entry.at).removesuffix(" UTC"), "who": entry.by,
                 "what": entry.what + (" by force" if entry.facts.get("bypassed") else ""),
                 "version": str(entry.version or ""), "why": _first_line(entry.why),
-                "champion": f"{before} → {after}" if before != after else str(after), "evidence": self._evidence(entry),
+                "champion": f"{before} → {after}" if before != after else str(after), "evidence": _basis(entry, json.loads(self.evidence.get(entry.evidence) or "{}")),
             })
         return found
-
-    def _evidence(self, entry: Entry) -> str:
-        "What a decision rests on, in a line."
-        kept = json.loads(self.evidence.get(entry.evidence) or "{}")
-        checks = (kept.get("verdict") or {}).get("checks", [])
-        parts = [f"gate {sum(bool(check['passed']) for check in checks)}/{len(checks)}"] if checks else []
-        parts += [f"as {entry.facts['role']}"] if entry.facts.get("role") else []
-        parts += [f"{name} {version}" for name, version in (kept.get("data") or {}).items()]
-        parts += [f"commit {kept['commit'][:7]}{'+' if kept.get('dirty') else ''}"] if kept.get("commit") else []
-        parts += [f"files {entry.files[:8]}"] if entry.files else []
-        parts += [f"run {entry.run[:8]}"] if entry.run else []
-        return ", ".join(parts)
 
     def to_frame(self) -> pd.DataFrame:  # A row a decision, oldest first
         "All that is written down."
@@ -93,6 +81,18 @@ class History:
             rows.append(f"<tr>{''.join(cells)}</tr>")
         return f"<p><b>{html.escape(self.name)}</b>, times in UTC</p><table><tr>{head}</tr>{''.join(rows)}</table>"
 
+# %% ../../nbs/model/30_registry.ipynb #0d3ed612
+def _basis(entry: Entry, kept: dict) -> str:
+    "What a decision rests on, in a line."
+    checks = (kept.get("verdict") or {}).get("checks", [])
+    parts = [f"gate {sum(bool(check['passed']) for check in checks)}/{len(checks)}"] if checks else []
+    parts += [f"as {entry.facts['role']}"] if entry.facts.get("role") else []
+    parts += [f"{name} {version}" for name, version in (kept.get("data") or {}).items()]
+    parts += [f"commit {kept['commit'][:7]}{'+' if kept.get('dirty') else ''}"] if kept.get("commit") else []
+    parts += [f"files {entry.files[:8]}"] if entry.files else []
+    parts += [f"run {entry.run[:8]}"] if entry.run else []
+    return ", ".join(parts)
+
 
 def _first_line(text: str) -> str:
     return shorten((text.splitlines() or [""])[0], 100)
@@ -106,4 +106,4 @@ def history(
     entries = tuple(ledger.entries())
     if not entries and name not in (known := known_models()):
         raise RegistryError(f"the registry has no model `{name}`", nearest(name, known))
-    return History(name, entries, ledger.all_evidence())
+    return History(name, entries, all_evidence(ledger))

@@ -59,7 +59,7 @@ class Standing:
 
 ALIASES = ("champion", "previous", "challenger")
 
-
+# %% ../../nbs/model/23_standing.ipynb #5f46d3fa
 def replay(
     entries: Sequence[Entry],  # All of a ledger, in order
 ) -> Standing:
@@ -153,7 +153,7 @@ def decide(
         if entry.what != "began":
             return replay([*standing.entries, written])
 
-
+# %% ../../nbs/model/23_standing.ipynb #ce8077ef
 def beginning(
     ledger: Ledger,  # Of the model
 ) -> Entry | None:  # The first entry; None when there is nothing to take over
