@@ -20,7 +20,7 @@ COMMANDS = {  # name: the module below `mlops_nb.commands`, in the order of the 
     "run": "pipelines", "resume": "pipelines", "cancel": "pipelines", "steps": "pipelines",
     "sweep": "sweep",
     "runs": "runs", "show": "runs", "diff": "compare", "reproduce": "compare", "sync": "runs", "ui": "runs",
-    "data": "data", "cache": "cache",
+    "models": "models", "audit": "models", "data": "data", "cache": "cache",
 }  # fmt: skip
 
 
@@ -88,4 +88,5 @@ def main():
       mlops-nb reproduce 3f2a                  make a run again, and compare
       mlops-nb ui                              open MLflow on the runs
       mlops-nb data ls                         the data sets and their versions
+      mlops-nb models history heart            who promoted what, when and why
     """

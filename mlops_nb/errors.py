@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MlopsError', 'ConfigError', 'NotebookError', 'ParameterError', 'DataError', 'ValidationError', 'StepError',
-           'KernelDied', 'GateError', 'RegistryError', 'ExecutorError', 'TrackingError', 'nearest']
+           'KernelDied', 'GateError', 'RegistryError', 'ConflictError', 'ExecutorError', 'TrackingError', 'nearest']
 
 # %% ../nbs/00_errors.ipynb #3d77a2a3
 import difflib
@@ -64,6 +64,11 @@ class GateError(MlopsError):
 
 class RegistryError(MlopsError):
     "A registered model or version is missing, or does not fit."
+
+
+class ConflictError(RegistryError):
+    "Somebody else has decided first."
+    exit_code = 1
 
 
 class ExecutorError(MlopsError):

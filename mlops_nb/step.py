@@ -17,7 +17,7 @@ from .config import whole_file, write_whole
 from .data.content import DataVersion, watch
 from .errors import DataError, NotebookError
 from .run.cells import read_notebook, source
-from .run.manifest import Context, read_context, record
+from .run.manifest import Context, read_context, read_manifest, record
 from .run.notebook import declared_parameters, read_wiring
 from .run.secrets import known_secrets, mask, resolve
 from .run.store import Output, Store, kind_of, newest, remember, to_json
@@ -127,11 +127,25 @@ def trial(
 # %% ../nbs/10_step.ipynb #06eceee1
 def _tell_version(role: str, version: DataVersion) -> None:
     "Note a version that was read or written."
-    _tell("version", role=role, name=version.name, version=version.version, digest=version.digest, rows=version.rows,
-          schema=version.schema, nulls=version.note["nulls"], path=version.path, size=version.size)
+    facts = {"name": version.name, "version": version.version, "digest": version.digest}
+    if facts not in _used:
+        _used.append(facts)
+    _tell("version", role=role, **facts, rows=version.rows, schema=version.schema, nulls=version.note["nulls"],
+          path=version.path, size=version.size)
 
 
-watch.run, watch.tell = (lambda: context().run or None), _tell_version
+_used: list[dict] = []  # by this process
+
+
+def _used_versions() -> list[dict]:
+    "The versions that this process and the steps before it read and made."
+    steps = [] if context().by_hand else sorted(context().folder.parent.glob("*/step.json"))
+    found = [facts for path in steps for facts in read_manifest(path.parent).versions]
+    known = [{key: facts[key] for key in ("name", "version", "digest")} for facts in found]
+    return known + [facts for facts in _used if facts not in known]
+
+
+watch.run, watch.tell, watch.used = (lambda: context().run or None), _tell_version, _used_versions
 
 # %% ../nbs/10_step.ipynb #5e18551f
 def attach(

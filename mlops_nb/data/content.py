@@ -33,6 +33,7 @@ class Watch:
 
     run: Callable[[], str | None] = lambda: None  # Its id
     tell: Callable[[str, DataVersion], None] = lambda role, version: None  # role is input or output
+    used: Callable[[], list[dict]] = list  # What it has read and made so far: name, version, digest of each
 
 
 watch = Watch()  # `step` puts its own here

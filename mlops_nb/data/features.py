@@ -65,7 +65,7 @@ class DateParts(_Transformer):
             if part not in PARTS:
                 raise DataError(f"a time has no part `{part}`", nearest(part, PARTS))
         X = self._start(X)
-        self.first_ = {name: _times(X[name]).min() for name in X}
+        self.first_ = {name: str(_times(X[name]).min()) for name in X}  # as text: a model is kept as plain data
         self._names = [f"{name}_{what}" for name in X for what in self._parts_of()]
         return self
 
@@ -86,7 +86,7 @@ class DateParts(_Transformer):
                 angle = (getattr(times.dt, part) - STARTS.get(part, 0)) * (2 * np.pi / PARTS[part])
                 columns[f"{name}_{part}_sin"], columns[f"{name}_{part}_cos"] = np.sin(angle), np.cos(angle)
             if self.since:
-                columns[f"{name}_days"] = (times - self.first_[name]).dt.total_seconds() / 86_400
+                columns[f"{name}_days"] = (times - pd.Timestamp(self.first_[name])).dt.total_seconds() / 86_400
         return pd.DataFrame(columns, index=X.index)
 
 
@@ -150,7 +150,7 @@ class ClipOutliers(_Transformer):
         if not 0 <= self.low < self.high <= 1:
             raise DataError(f"low={self.low} and high={self.high} are no range", "choose 0 <= low < high <= 1")
         X = self._start(X)
-        self.low_, self.high_ = X.quantile(self.low), X.quantile(self.high)
+        self.low_, self.high_ = (X.quantile(end).to_dict() for end in (self.low, self.high))
         self._names = list(X.columns)
         return self
 
@@ -159,7 +159,7 @@ class ClipOutliers(_Transformer):
         X: pd.DataFrame,  # The columns that `fit` saw
     ) -> pd.DataFrame:  # The same columns; what is missing stays missing
         "Cut what is further out."
-        return self._again(X).astype(float).clip(self.low_, self.high_, axis=1)
+        return self._again(X).astype(float).clip(pd.Series(self.low_), pd.Series(self.high_), axis=1)
 
 # %% ../../nbs/data/50_features.ipynb #913b71ed
 def make_features(

@@ -18,15 +18,24 @@ from ..errors import RegistryError
 
 # %% ../../nbs/model/25_package.ipynb #1a9ddc2e
 TRUSTED = (
+    "mlops_nb.data.features.ClipOutliers",
+    "mlops_nb.data.features.DateParts",
+    "mlops_nb.data.features.RareLevels",
     "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
     "sklearn.compose._column_transformer.make_column_selector",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.StratifiedKFold",
     "sklearn.tree._tree.Tree",
     "sklearn.utils._bunch.Bunch",
     "xgboost.core.Booster",
     "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRFClassifier",
+    "xgboost.sklearn.XGBRFRegressor",
+    "xgboost.sklearn.XGBRanker",
     "xgboost.sklearn.XGBRegressor",
 )
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mlops_nb.errors import DataError, GateError, RegistryError, TrackingError
-from mlops_nb.model import registry, store
+from mlops_nb.model import registration, registry, store
 from mlops_nb.model.evaluation import evaluate
 from mlops_nb.model.gate import Check, Verdict
 from mlops_nb.model.train import candidates, fit
@@ -66,7 +66,7 @@ for candidate in candidates(StandardScaler(), strengths=[1.0], trees=[(2, 0.1, 5
                                 verdict, metrics={"brier": 0.2})
     registry.promote("heart", version.version, verdict)
 registry.load_model("heart@champion").predict_proba(df)
-assert registry.history("heart").aliases.tolist() == ["champion", "previous"]
+assert [v.aliases for v in registry.versions("heart")] == [("champion",), ("previous",)]
 """
     done = python(code, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -103,8 +103,11 @@ def test_a_refused_promotion_leaves_the_champion_alone(project, heart, models):
         with pytest.raises(GateError):
             registry.promote("heart", second.version, verdict)
     assert registry.champion("heart") == before
-    assert registry.find_version("heart@challenger").version == second.version
-    assert not registry.find_version("heart/2").note("promoted_at")
+    assert second.aliases == ()
+    with pytest.raises(RegistryError, match="has no challenger"):
+        registry.find_version("heart@challenger")
+    assert not registry.find_version("heart/2").note("promoted")
+    assert [entry.what for entry in registry.history("heart")][2:] == ["registered"] + 4 * ["refused"]
 
 
 def test_promotion_says_who_when_from_to_and_why(project, heart, models):
@@ -113,14 +116,15 @@ def test_promotion_says_who_when_from_to_and_why(project, heart, models):
     now = registry.champion("heart")
     assert (now.version, now.aliases) == (2, ("champion",))
     assert registry.find_version("heart@previous").version == 1
-    assert [now.note(key) for key in ("promoted_from", "promoted_to")] == ["1", "2"]
-    assert now.note("promoted_by")
-    assert pd.Timestamp(now.note("promoted_at")).tzinfo is not None
-    assert "roc_auc 0.800 on 139 rows" in now.note("why")
+    entry = registry.history("heart").entries[-1]
+    assert (entry.what, entry.version, entry.before, entry.after) == ("promoted", 2, 1, 2)
+    assert entry.by
+    assert pd.Timestamp(entry.at).tzinfo is not None
+    assert "roc_auc 0.800 on 139 rows" in entry.why
     assert now.verdict == PASSED
-    table = registry.history("heart")
-    assert table.version.tolist() == [2, 1]
-    assert table.promoted_from.tolist() == ["1", "nobody"]
+    assert "from version 1: roc_auc >= 0.7" in now.note("promoted")
+    shown = registry.history("heart").rows()
+    assert [row["champion"] for row in shown] == ["1 → 2", "1", "– → 1", "–"]
 
 
 def test_the_run_that_is_open_gets_the_model(project, heart, models, monkeypatch):
@@ -138,14 +142,14 @@ def test_the_run_that_is_open_gets_the_model(project, heart, models, monkeypatch
     monkeypatch.delenv("MLFLOW_RUN_ID")
     with mlflow.start_run(experiment_id=store.experiment("heart")) as active:
         assert registry.register(models[0], "heart", heart.X).run_id == active.info.run_id
-    assert "" not in registry.history("heart").run_id.tolist()
+    assert "" not in [version.run_id for version in registry.versions("heart")]
 
 
 def test_a_failed_registration_fails_its_run_and_registers_nothing(project, heart, models, monkeypatch):
     def broken(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(registry, "_save", broken)
+    monkeypatch.setattr(registration, "_save", broken)
     with pytest.raises(TrackingError, match="No space left"):
         registry.register(models[0], "heart", heart.X)
     client = store.current_client()
@@ -204,6 +208,30 @@ def test_a_model_that_was_not_registered_here_is_not_loaded(project, heart, mode
         registry.load_model("heart/1")
 
 
+def test_our_features_and_every_ready_learner_are_kept_as_data(project, heart):
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from xgboost import XGBRanker
+
+    from mlops_nb.data.features import make_features
+
+    days = pd.date_range("2020-01-01", periods=len(heart.X), tz="UTC")
+    X = heart.X.assign(visit=days, ward=[f"w{i % 40}" for i in range(len(heart.X))])
+    features, y = make_features(X.assign(chd=heart.y), "chd"), heart.y.to_numpy()
+    calibrated = CalibratedClassifierCV(LogisticRegression(max_iter=5000), method="temperature", cv=2)
+    for learner in (RandomForestClassifier(5), HistGradientBoostingClassifier(max_iter=5), calibrated):
+        model = make_pipeline(features, learner).fit(X, y)
+        version = registry.register(model, "heart", X)
+        answer = registry.load_model(version.uri).predict_proba(X)
+        np.testing.assert_array_equal(answer, model.predict_proba(X))
+    X = heart.X.drop(columns="famhist")
+    ranker = XGBRanker(n_estimators=3).fit(X, y, qid=np.arange(len(X)) // 20)
+    version = registry.register(ranker, "rank", X)
+    np.testing.assert_array_equal(registry.load_model(version.uri).predict(X), ranker.predict(X))
+
+
 def test_more_models_than_one_page(project, heart, models):
     client = store.current_client()
     for i in range(105):
@@ -241,6 +269,21 @@ def test_two_projects_do_not_mix(project, heart, models, tmp_path, empty_store):
     store.connect(project)
     assert registry.load_model("heart/1").version.name == "heart"
     assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_teams_that_share_a_registry_share_its_decisions(project, heart, models, tmp_path, monkeypatch, empty_store):
+    shutil.copy(empty_store, tmp_path / "shared.db")
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(empty_store, other / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/shared.db")
+    store.connect(project)
+    registry.register(models[0], "heart", heart.X, PASSED)
+    store.connect(other)
+    registry.promote("heart", 1)
+    store.connect(project)
+    assert [entry.what for entry in registry.history("heart")] == ["registered", "promoted"]
+    assert registry.champion("heart").version == 1
 
 
 def test_a_store_that_cannot_be_written(tmp_path, monkeypatch):
