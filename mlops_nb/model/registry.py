@@ -54,7 +54,8 @@ class History:
                 "number": entry.number, "when": moment(entry.at).removesuffix(" UTC"), "who": entry.by,
                 "what": entry.what + (" by force" if entry.facts.get("bypassed") else ""),
                 "version": str(entry.version or ""), "why": _first_line(entry.why),
-                "champion": f"{before} → {after}" if before != after else str(after), "evidence": _basis(entry, json.loads(self.evidence.get(entry.evidence) or "{}")),
+                "champion": f"{before} → {after}" if before != after else str(after),
+                "evidence": _basis(entry, json.loads(self.evidence.get(entry.evidence) or "{}")),
             })
         return found
 
