@@ -56,7 +56,8 @@ def gather(
     for name, column in given.items():
         if column is not None and len(column) != len(X):
             raise DataError(f"X has {len(X):,} rows and {name} has {len(column):,}", "take both from the same frame")
-    check_column(pd.DataFrame({y.name or "y": y.to_numpy()}), y.name or "y")
+    if y.empty or y.hasnans:
+        check_column(y.to_frame(y.name or "y"), y.name or "y")
     if task == "ranking":
         if times is None:
             raise ParameterError("nothing says which rows are ranked against each other", "name the column `time`")

@@ -118,7 +118,6 @@ def _work(line: int, folder: str) -> None:
 
     connection = Connection(line)
     try:
-        sys.path[:] = connection.recv()
         task = _read_task(Path(folder))
         connection.send("ready")
         while True:
@@ -171,7 +170,6 @@ class Processes:
             env=os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": paths},
         )  # fmt: skip
         theirs.close()
-        ours.send([p or os.getcwd() for p in sys.path])
         return ours, process
 
     def ask(
@@ -182,8 +180,13 @@ class Processes:
         self._asked.append(question)
         while self._idle and self._asked:
             line, process = self._idle.pop()
-            self._busy[line] = process, self._asked.popleft()
-            line.send(self._busy[line][1])
+            try:
+                line.send(self._asked[0])
+                self._busy[line] = process, self._asked.popleft()
+            except OSError:  # it died while it had nothing to do
+                process.wait()
+                line.close()
+                self._starting |= [self._start()]
 
     def wait(
         self,

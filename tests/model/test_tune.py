@@ -113,6 +113,27 @@ def test_a_worker_that_dies_fails_its_trial_and_no_other(heart):
     assert len(found.trials) == 8
 
 
+def test_a_worker_that_dies_with_nothing_to_do_is_replaced(heart):
+    from mlops_nb.model.candidates import pick
+    from mlops_nb.model.folds import gather, make_folds
+    from mlops_nb.model.workers import Processes, Question, Task
+
+    rows = gather(heart.X, heart.y)
+    pool = {c.name: c for c in pick("linear", heart.X, heart.y)}
+    place = Processes(Task(rows, make_folds(rows), ("roc_auc",), pool), 1)
+    try:
+        place.ask(Question(0, "linear"))
+        (first,) = place.wait()
+        for _, process in place._idle:
+            process.kill()
+            process.wait()
+        place.ask(Question(1, "linear"))
+        (second,) = place.wait()
+        assert second.scores == first.scores
+    finally:
+        place.close()
+
+
 def test_processes_find_what_one_finds_for_the_same_questions(heart):
     "The first trials are asked before anything is known, so they are the same."
     one, two = (tune("linear", heart.X, heart.y, trials=5, workers=w, pruner=None, folds=3) for w in (1, 2))
