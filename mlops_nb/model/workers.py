@@ -276,7 +276,8 @@ class Cluster:
         if future.status == "finished":
             return future.result()
         if future.status in ("cancelled", "lost"):
-            raise ExecutorError(f"the Dask cluster was lost: a fit is {future.status}", "start it again, and tune again with the same study")
+            raise ExecutorError(f"the Dask cluster was lost: a fit is {future.status}",
+                                "start it again, and tune again with the same study")
         return Answer(question, {}, f"{type(future.exception()).__name__}: {future.exception()}")
 
     def close(self) -> None:
@@ -293,13 +294,14 @@ def _client(where: Any) -> tuple[Any, bool]:
     try:
         from distributed import Client
     except ImportError:
-        raise ConfigError("a cluster needs dask.distributed, which is not installed", "pip install mlops_nb[dask]") from None
+        raise ConfigError("a cluster needs dask.distributed, which is not installed",
+                          "pip install mlops_nb[dask]") from None
     shown = where.rpartition("@")[2]
     try:
         return Client(where, timeout=10, set_as_default=False), True
     except OSError as error:
         raise ExecutorError(f"no Dask scheduler answers at {shown} ({type(error).__name__})",
-                            "start one with `dask scheduler`, correct the address, or give a number of workers") from None
+                            "start one with `dask scheduler`, correct the address, or name a number") from None
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{shown!r} is no address of a Dask scheduler: {error}", "write tcp://host:8786") from None
 
