@@ -9,7 +9,11 @@ from benchmarks.model.tables import mixed
 from benchmarks.report import Report
 
 ROWS = 8_000
-NUMBERS = {"learning_rate": (0.02, 0.3), "min_child_weight": (0.5, 20.0), "reg_lambda": (0.01, 20.0)}  # log; cost nothing
+NUMBERS = {
+    "learning_rate": (0.02, 0.3),
+    "min_child_weight": (0.5, 20.0),
+    "reg_lambda": (0.01, 20.0),
+}  # log; cost nothing
 
 
 def _data():
@@ -71,5 +75,7 @@ def run(report: Report, folder: Path, trials: int) -> None:
             place.mkdir()
             seconds[name].append(way(place, trials))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    report.table(f"tune_{trials}_trials", [{"way": n, "seconds": v, "trials a second": trials / v} for n, v in medians.items()])
+    report.table(
+        f"tune_{trials}_trials", [{"way": n, "seconds": v, "trials a second": trials / v} for n, v in medians.items()]
+    )
     report.ratio("tune_two_cores", medians["optuna_one_process"] / medians["mlops_nb_2_workers"], 1.7)

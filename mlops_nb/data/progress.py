@@ -52,7 +52,8 @@ class Progress:
             watched = any(os.environ.get(name) for name in WATCHED)
             self._bar = _CellBar(self.what, self.total, self._pieces) if watched else None
         elif console.is_terminal:
-            done = (MofNCompleteColumn(),) if self._pieces else (TextColumn("{task.fields[rows]} rows"), DownloadColumn())
+            rows = (TextColumn("{task.fields[rows]} rows"), DownloadColumn())
+            done = (MofNCompleteColumn(),) if self._pieces else rows
             columns = (TextColumn("{task.description}"), BarColumn(), *done, TimeElapsedColumn())
             self._bar = Progress(*columns, console=console, transient=True)
             self._task = self._bar.add_task(self.what, total=self.total, rows="0")

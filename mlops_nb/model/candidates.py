@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 
 from ..errors import ConfigError, DataError, ParameterError, nearest
-from .task import task_of
+from .task import TASKS, task_of
 
 # %% ../../nbs/model/03_candidates.ipynb #7322f231
 @dataclass(frozen=True, eq=False)
@@ -140,7 +140,7 @@ def pick(
     from sklearn.pipeline import Pipeline
 
     check_device(device)
-    if task != "ranking":
+    if task not in (*TASKS, "ranking"):
         task = task_of(y, task)
     found = []
     for one in [chosen] if isinstance(chosen, str | Candidate) or hasattr(chosen, "fit") else chosen:

@@ -85,7 +85,8 @@ def _extras(learner: Any, rows: Rows, suffix: str = "") -> dict[str, Any]:
     extras = {}
     if rows.weights is not None:
         if not has_fit_parameter(_inner(learner), "sample_weight"):
-            raise ParameterError(f"{type(learner).__name__} knows no weights of rows", "leave `weights` out, or choose another")
+            raise ParameterError(f"{type(learner).__name__} knows no weights of rows",
+                                 "leave `weights` out, or choose another learner")
         weights = rows.weights if not isinstance(rows.weights, str) else compute_sample_weight("balanced", rows.y)
         extras["sample_weight"] = np.asarray(weights, float)
     if rows.task == "ranking" and has_fit_parameter(_inner(learner), "qid"):
@@ -125,8 +126,10 @@ def _rounds(estimator: Any, rows: Rows, patience: int, seed: int) -> dict[str, i
     A, B = learn.X, stop.X
     if prepare is not None and len(prepare):
         A, B = prepare.fit_transform(learn.X, learn.y), prepare.transform(stop.X)
-    known, codes = np.unique(rows.y, return_inverse=True)
-    a, b = (codes[part == i] if isinstance(last, Coded) else r.y for i, r in ((0, learn), (1, stop)))
+    a, b = learn.y, stop.y
+    if isinstance(last, Coded):
+        codes = np.unique(rows.y, return_inverse=True)[1]
+        a, b = codes[part == 0], codes[part == 1]
     extras, later = _extras(last, learn), _extras(last, stop)
     if isinstance(learner, XGBModel):
         judged = {"eval_set": [(B, b)], "verbose": False}

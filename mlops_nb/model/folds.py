@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..errors import DataError, ParameterError, nearest
 from .split import check_column, divide
-from .task import TASKS, task_of
+from .task import task_of
 
 # %% ../../nbs/model/04_folds.ipynb #50b73d69
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,8 @@ def gather(
     for name, column in given.items():
         if column is not None and len(column) != len(X):
             raise DataError(f"X has {len(X):,} rows and {name} has {len(column):,}", "take both from the same frame")
-    check_column(pd.DataFrame({y.name or "y": y.to_numpy()}), y.name or "y")
+    if y.empty or y.hasnans:
+        check_column(y.to_frame(y.name or "y"), y.name or "y")
     if task == "ranking":
         if times is None:
             raise ParameterError("nothing says which rows are ranked against each other", "name the column `time`")
@@ -83,8 +84,9 @@ def make_folds(
     classes = rows.task in ("binary", "multiclass")
     most = rows.y.value_counts()[lambda sizes: sizes > 0].min() if classes else len(rows.y) // 2
     if not 2 <= folds <= most:
-        told = f"the rarest class `{rows.y.value_counts().idxmin()}` has {most} rows" if classes else f"{len(rows.y)} rows"
-        raise ParameterError(f"folds={folds}, and {told}", f"choose folds between 2 and {most}")
+        rarest = f"the rarest class `{rows.y.value_counts().idxmin()}` has {most} rows" if classes else ""
+        raise ParameterError(f"folds={folds}, and {rarest or f'there are {len(rows.y)} rows'}",
+                             f"choose folds between 2 and {most}")
     if rows.times is not None:
         part = divide(rows.y, [1 / (folds + 1)] * (folds + 1), rows.task, times=rows.times)
         found = [(np.flatnonzero(part < i), np.flatnonzero(part == i)) for i in range(1, folds + 1)]
@@ -107,8 +109,9 @@ def _check_folds(rows: Rows, found: list, classes: bool) -> None:
     for i, (learn, judge) in enumerate(found, 1):
         some = rows.y.iloc[learn].nunique(), rows.y.iloc[judge].nunique()
         if not len(learn) or not len(judge) or (classes and (some[0] < all_classes or some[1] < 2)):
-            raise DataError(f"fold {i} of {len(found)} holds {some[0]} of {all_classes} classes to learn from and {some[1]} "
-                            "to judge by", "choose fewer folds, or groups and times that do not go with the classes")
+            raise DataError(f"fold {i} of {len(found)} holds {some[0]} of {all_classes} classes to learn from, and "
+                            f"{some[1]} to judge by",
+                            "choose fewer folds, or groups and times that do not go with the classes")
 
 # %% ../../nbs/model/04_folds.ipynb #2e6460b9
 SCORES = {
@@ -154,7 +157,8 @@ def ndcg(
     moments: Any,  # Rows of one moment are ranked against each other, shape (rows,)
 ) -> float:  # Mean over the moments, 0 to 1
     "Normalized discounted cumulative gain; moments with one row, or without gain, say nothing."
-    table = pd.DataFrame({"gain": np.asarray(gains, float), "rank": np.asarray(ranks, float), "at": np.asarray(moments)})
+    table = pd.DataFrame({"gain": np.asarray(gains, float), "rank": np.asarray(ranks, float)})
+    table["at"] = np.asarray(moments)
     best = _discounted(table.sort_values(["at", "gain"], ascending=[True, False]))
     found = _discounted(table.sort_values(["at", "rank"], ascending=[True, False], kind="stable"))
     told = (table.groupby("at").size() > 1) & (best > 0)

@@ -41,7 +41,7 @@ def plot_history(
     floor = middle - 2 * (done["value"][best] - middle) if done["value"][best] > middle else -np.inf
     for rows, face, label in ((pruned, "none", "given up early"), (done, GREY, "all folds")):
         axes.scatter(rows.index, rows["value"].clip(floor), facecolors=face, edgecolors=GREY, s=22, label=label)
-    axes.step(done.index, done["value"].cummax().clip(floor), where="post", color=BLUE, linewidth=2, label="best so far")
+    axes.step(done.index, done["value"].cummax().clip(floor), where="post", color=BLUE, lw=2, label="best so far")
     axes.scatter([best], [done["value"][best]], color=ORANGE, s=50, zorder=3, label="best")
     if (trials["value"] < floor).any():
         axes.axhline(floor, color=GREY, linestyle=":", linewidth=1, label="here or below")
@@ -81,7 +81,8 @@ def plot_parallel(
     import matplotlib.pyplot as plt
 
     done = _complete(trials).sort_values("value")
-    heights = np.column_stack([_height(done[name], values) for name, values in space.items()] + [_scaled(done["value"])])
+    heights = [_height(done[name], values) for name, values in space.items()] + [_scaled(done["value"])]
+    heights = np.column_stack(heights)
     names = [*space, score]
     figure, axes = plt.subplots(figsize=(max(5, 1.5 * len(names)), 4), layout="constrained")
     top = max(2, round(len(done) / 10))
@@ -89,7 +90,7 @@ def plot_parallel(
         left = len(heights) - i
         color, width, alpha = (ORANGE, 2.2, 1) if left == 1 else (BLUE, 1.4, 0.9) if left <= top else (GREY, 0.8, 0.35)
         axes.plot(range(len(names)), line, color=color, linewidth=width, alpha=alpha)
-    for i, (name, values) in enumerate([*space.items(), (score, None)]):
+    for i, values in enumerate([*space.values(), None]):
         axes.axvline(i, color="black", linewidth=0.8)
         for height, text in _ends(done["value"] if values is None else values):
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}

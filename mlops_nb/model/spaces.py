@@ -52,7 +52,8 @@ READY_SPACES: dict[str, Space] = {
     "xgboost": {
         "learning_rate": Between(0.02, 0.3, log=True), "n_estimators": Between(50, 400, log=True),
         "max_depth": Between(1, 8), "min_child_weight": Between(0.5, 20.0, log=True),
-        "subsample": Between(0.5, 1.0), "colsample_bytree": Between(0.3, 1.0), "reg_lambda": Between(0.01, 20.0, log=True),
+        "subsample": Between(0.5, 1.0), "colsample_bytree": Between(0.3, 1.0),
+        "reg_lambda": Between(0.01, 20.0, log=True),
     },
 }  # fmt: skip
 
@@ -68,14 +69,16 @@ def space_of(
         if learner in ("linear", "logistic"):
             learner = "logistic" if any(k.split("__")[-1] == "C" for k in known) else "ridge"
         if learner not in READY_SPACES:
-            raise ParameterError(f"there is no ready space for {candidate}", 'give one: space={"C": Between(0.01, 10.0, log=True)}')
+            raise ParameterError(f"there is no ready space for {candidate}",
+                                 'give one: space={"C": Between(0.01, 10.0, log=True)}')
         space = READY_SPACES[learner]
     found = {}
     for name, values in space.items():
         full = _full_name(candidate, name, known)
         if not isinstance(values, Between):
             if isinstance(values, str) or not isinstance(values, Sequence) or not len(values):
-                raise ParameterError(f"the space of `{name}` is {values!r}", "give Between(low, high) or a list of values")
+                raise ParameterError(f"the space of `{name}` is {values!r}",
+                                     "give Between(low, high) or a list of values")
             values = tuple(values)
         found[full] = values
     return found

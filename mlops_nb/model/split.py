@@ -126,14 +126,15 @@ def _facts(df: pd.DataFrame, target: str, task: str, group: str, time: str) -> d
     "What may be known of a part, in plain values."
     facts: dict[str, Any] = {"rows": len(df)}
     if task == "regression":
-        facts |= {f"{target} mean": float(f"{df[target].mean():.4g}"), f"{target} std": float(f"{df[target].std():.4g}")}
+        facts |= {f"{target} {what}": float(f"{df[target].agg(what):.4g}") for what in ("mean", "std")}
     else:
         counts = df[target].value_counts(normalize=True).sort_index()
         facts |= {f"{target}={k}": round(float(v), 3) for k, v in counts.head(10).items()}
     if group:
         facts[f"{group}s"] = int(df[group].nunique())
     if time:
-        facts |= {k: str(v).removesuffix(" 00:00:00+00:00") for k, v in zip(("from", "to"), df[time].agg(["min", "max"]))}
+        ends = {"from": df[time].min(), "to": df[time].max()}
+        facts |= {k: str(v).removesuffix(" 00:00:00+00:00") for k, v in ends.items()}
     return facts
 
 # %% ../../nbs/model/02_split.ipynb #1cf374d3
@@ -197,7 +198,8 @@ def _made(df: pd.DataFrame, number: np.ndarray, target: str, task: str, group: s
     parts = [df[number == i] for i in range(3)]
     for name, rows in zip(PARTS, parts, strict=True):
         if rows.empty:
-            raise DataError(f"split by {by}, the part `{name}` is empty: {', '.join(f'{len(p):,}' for p in parts)} rows",
+            sizes = ", ".join(f"{len(part):,}" for part in parts)
+            raise DataError(f"split by {by}, the part `{name}` is empty: {sizes} rows",
                             "choose other shares, a smaller gap, or more data")
     classes = set() if task == "regression" else set(df[target].unique())
     if missing := classes - set(parts[0][target].unique()):
@@ -254,5 +256,6 @@ def _by_column(names: pd.Series, column: str) -> np.ndarray:
     "What a column says."
     known = {name: i for i, name in enumerate(PARTS)}
     if strange := sorted(map(str, set(names.unique()) - set(known))):
-        raise DataError(f"column `{column}` names the part {strange[0]!r}", f"write one of {', '.join(PARTS)} in each row")
+        raise DataError(f"column `{column}` names the part {strange[0]!r}",
+                        f"write one of {', '.join(PARTS)} in each row")
     return names.map(known).to_numpy(int)

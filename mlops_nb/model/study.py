@@ -128,7 +128,7 @@ class Study:
     ) -> None:
         "Mark a trial that was interrupted, to be done again first of all."
         from optuna.trial import TrialState
-
+        
         self.study.tell(number, state=TrialState.FAIL)
         if params:
             self.study.enqueue_trial(dict(params))

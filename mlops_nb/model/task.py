@@ -52,7 +52,7 @@ def _different(known: pd.Series, name: str, rows: int) -> int:
     if different == 1:
         raise DataError(f"{name} holds one class only: `{known.iloc[0]}` in {len(known):,} rows",
                         "check the filter that the rows went through: there is nothing to tell apart")
-    if _is_number(known) and not np.isfinite(known.to_numpy(float)).all():
+    if known.dtype.kind == "f" and not np.isfinite(known.to_numpy(float)).all():
         raise DataError(f"{name} holds infinite values", "drop these rows or correct them")
     return different
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..data.progress import Progress
 from ..errors import DataError, ParameterError, nearest
-from .candidates import READY, Candidate, candidates, pick  # noqa: F401  `candidates` is looked for here
+from .candidates import READY, Candidate, candidates, pick
 from .fitting import fit, fit_rows
 from .folds import Rows, check_scoring_names, gather, make_folds, score
 from .split import Splits, split_stratified  # noqa: F401
@@ -140,7 +140,8 @@ class Trained:
 
     def __repr__(self) -> str:
         told = ", ".join(f"{k} {v:.3f}" for k, v in self.log().items() if not k.endswith("_std"))
-        return f"{self.winner} for `{self.target}` ({self.task}, {len(self.features)} features){': ' * bool(told)}{told}"
+        what = f"{self.winner} for `{self.target}` ({self.task}, {len(self.features)} features)"
+        return f"{what}: {told}" if told else what
 
 # %% ../../nbs/model/06_train.ipynb #4009fbd6
 def train(
@@ -152,7 +153,7 @@ def train(
     scoring: Sequence[str] | None = None,  # The first one decides; None: what suits the task
     task: str | None = None,  # One of `TASKS`, or "ranking"; None reads it from the target
     group: str | None = None,  # Column of groups that stay together, as in `split`
-    time: str | None = None,  # Column of moments that order the folds, as in `split`; what is ranked is ranked within one
+    time: str | None = None,  # Column of moments that order the folds, as in `split`; ranks are those within one
     preprocess: Any = "auto",  # Unfitted transformer for candidates picked by name; None: the columns as they are
     weights: Any = None,  # "balanced" for classes, or the column that says how much each row counts, above 0
     early_stopping: int = 0,  # Stop boosting after so many rounds without gain; 0 does all rounds
@@ -173,7 +174,8 @@ def train(
     rows = gather(X, y, task, **known)
     pool = pick(candidates, X, y, task=rows.task, preprocess=preprocess, seed=seed, device=device)
     if not folds and len(pool) != 1:
-        raise ParameterError(f"folds=0 and {len(pool)} candidates", "name one candidate, or let them compete with folds=5")
+        raise ParameterError(f"folds=0 and {len(pool)} candidates",
+                             "name one candidate, or let them compete with folds=5")
     if threshold and not (splits and rows.task == "binary"):
         raise ParameterError("a threshold is chosen on the valid rows of a split with two classes", "pass a split")
     scores = None

@@ -213,8 +213,8 @@ def _settle(pool: list[Candidate], space: Mapping[str, Any] | None) -> dict[str,
                              "give at least one candidate, and each a name of its own")
     if space and len(pool) > 1:
         if strange := set(space) - set(names):
-            raise ParameterError(f"the space names {', '.join(sorted(strange))}, and the candidates are {', '.join(names)}",
-                                 'write {"forest": {"max_features": Between(0.1, 1.0)}, ...}')
+            told = f"the space names {', '.join(sorted(strange))}, and the candidates are {', '.join(names)}"
+            raise ParameterError(told, 'write {"forest": {"max_features": Between(0.1, 1.0)}, ...}')
         return {c.name: (c, space_of(c, space.get(c.name))) for c in pool}
     return {c.name: (c, space_of(c, space)) for c in pool}
 
@@ -239,7 +239,8 @@ def _announce(trial: Any, kept: Study, scoring: tuple, on_trial: Callable) -> No
     told = Candidate(f"{name} {trial.number}", kept.spaces[name][0].estimator, {"learner": name} | params)
     over = pd.DataFrame(trial.user_attrs["scores"])
     scores = {f"{k}_{what}": float(over[k].agg(what)) for k in over for what in ("mean", "std")}
-    on_trial(told, {k: v for k, v in scores.items() if np.isfinite(v)} | {"fit_seconds": row["seconds"], "folds": row["folds"]})
+    finite = {k: v for k, v in scores.items() if np.isfinite(v)}
+    on_trial(told, finite | {"fit_seconds": row["seconds"], "folds": row["folds"]})
 
 
 def _found(kept: Study, score: str, stopped: str) -> Tuned:
@@ -251,7 +252,8 @@ def _found(kept: Study, score: str, stopped: str) -> Tuned:
         if stopped == "it was interrupted":
             raise KeyboardInterrupt
         trouble = next((t for t in table.get("trouble", []) if t), "")
-        raise DataError(f"none of {len(table)} trials was completed" + (f"; the first failed: {trouble}" if trouble else ""),
+        first = f"; the first failed: {trouble}" if trouble else ""
+        raise DataError(f"none of {len(table)} trials was completed{first}",
                         "correct the space or the columns" if trouble else f"give it longer: {stopped}")
     place = done["value"].idxmax()
     name, values = kept.values(ended[place])

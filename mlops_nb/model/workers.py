@@ -118,7 +118,6 @@ def _work(line: int, folder: str) -> None:
 
     connection = Connection(line)
     try:
-        sys.path[:] = connection.recv()
         task = _read_task(Path(folder))
         connection.send("ready")
         while True:
@@ -171,7 +170,6 @@ class Processes:
             env=os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": paths},
         )  # fmt: skip
         theirs.close()
-        ours.send([p or os.getcwd() for p in sys.path])
         return ours, process
 
     def ask(
@@ -182,8 +180,13 @@ class Processes:
         self._asked.append(question)
         while self._idle and self._asked:
             line, process = self._idle.pop()
-            self._busy[line] = process, self._asked.popleft()
-            line.send(self._busy[line][1])
+            try:
+                line.send(self._asked[0])
+                self._busy[line] = process, self._asked.popleft()
+            except OSError:  # it died while it had nothing to do
+                process.wait()
+                line.close()
+                self._starting |= [self._start()]
 
     def wait(
         self,
@@ -273,7 +276,8 @@ class Cluster:
         if future.status == "finished":
             return future.result()
         if future.status in ("cancelled", "lost"):
-            raise ExecutorError(f"the Dask cluster was lost: a fit is {future.status}", "start it again, and tune again with the same study")
+            raise ExecutorError(f"the Dask cluster was lost: a fit is {future.status}",
+                                "start it again, and tune again with the same study")
         return Answer(question, {}, f"{type(future.exception()).__name__}: {future.exception()}")
 
     def close(self) -> None:
@@ -290,13 +294,14 @@ def _client(where: Any) -> tuple[Any, bool]:
     try:
         from distributed import Client
     except ImportError:
-        raise ConfigError("a cluster needs dask.distributed, which is not installed", "pip install mlops_nb[dask]") from None
+        raise ConfigError("a cluster needs dask.distributed, which is not installed",
+                          "pip install mlops_nb[dask]") from None
     shown = where.rpartition("@")[2]
     try:
         return Client(where, timeout=10, set_as_default=False), True
     except OSError as error:
         raise ExecutorError(f"no Dask scheduler answers at {shown} ({type(error).__name__})",
-                            "start one with `dask scheduler`, correct the address, or give a number of workers") from None
+                            "start one with `dask scheduler`, correct the address, or name a number") from None
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{shown!r} is no address of a Dask scheduler: {error}", "write tcp://host:8786") from None
 

@@ -58,13 +58,15 @@ class Ledger:
         record: str,  # Empty for the run itself, `fit/1` for a try, `fit/1/trial/3` for a candidate
         run: str | None = None,  # Its id in MLflow; empty when it is about to be created
         done: bool = False,  # Whether MLflow has all of it
+        save: bool = True,  # Whether to write it down at once, with all that was noted before
     ) -> None:
-        "Write something down at once."
+        "Note something."
         if run is not None:
             self.runs[record] = run
         if done:
             self.done.add(record)
-        write_whole(self.path, to_json({"runs": self.runs, "done": self.done}))
+        if save:
+            write_whole(self.path, to_json({"runs": self.runs, "done": self.done}))
 
 # %% ../../nbs/run/40_track.ipynb #4fa8b089
 def _moment(at: str) -> int:
@@ -115,6 +117,7 @@ class Tracker:
         tags: dict[str, str] | None = None,  # More tags
         notebook: str = "",  # The notebook that runs, which MLflow shows as the run's source
         started: str = "",  # UTC, ISO 8601; that of the whole run when empty
+        fresh: bool = False,  # Whether the ledger was told just now; then it is not told of the id at once either
     ) -> str:  # The run's id in MLflow, 32 hexadecimal characters
         "Create a run, unless it is there already."
         if known := self.ledger.runs.get(record):
@@ -125,14 +128,14 @@ class Tracker:
         tags |= {"mlflow.source.name": notebook, "mlflow.source.type": "NOTEBOOK"} if notebook else {}
         tags |= {"mlflow.parentRunId": parent} if parent else {}
         with asking(self.where.tracking_uri):
-            if record in self.ledger.runs:  # somebody meant to, and did not come to note that he had
+            if record in self.ledger.runs and not fresh:  # somebody meant to, and did not come to note that he had
                 query = f"tags.`mlops_nb.record` = '{mark}'"
                 if found := self.client.search_runs([self.experiment_id], query, max_results=1):
                     self.ledger.note(record, found[0].info.run_id)
                     return found[0].info.run_id
-            self.ledger.note(record, "")
+            self.ledger.note(record, "", save=not fresh)
             made = self.client.create_run(self.experiment_id, _moment(started or self.run.started), tags, name)
-            self.ledger.note(record, made.info.run_id)
+            self.ledger.note(record, made.info.run_id, save=not fresh)
             self.places[made.info.run_id] = made.info.artifact_uri
             return made.info.run_id
 
@@ -148,8 +151,7 @@ class Tracker:
         moment = _moment(started or self.run.started)
         points, pairs, labels = _entities(parameters or {}, metrics or [], tags or {}, moment)
         with asking(self.where.tracking_uri):
-            first = (points[:800], pairs[:100], labels[:100])
-            self.client.log_batch(run, *first)
+            self.client.log_batch(run, points[:800], pairs[:100], labels[:100])
             for batch in _batches(points[800:], 800):
                 self.client.log_batch(run, metrics=batch)
             for batch in _batches(pairs[100:], 100):
@@ -220,11 +222,8 @@ def track_step(
     tags |= {f"mlops_nb.data.{v['name']}": f"version {v['version']} {v['digest'][:12]}" for v in manifest.versions}
     tracker.log(run, manifest.parameters, metrics, tags, manifest.started)
     _log_data(tracker, run, manifest)
-    for i, trial in enumerate(manifest.trials):
-        about = {"mlops_nb.kind": "trial"}
-        child = tracker.open(f"{record}/trial/{i}", trial["name"], run, about, "", manifest.started)
-        tracker.log(child, trial["params"], [(k, v, 0) for k, v in trial["metrics"].items()])
-        tracker.end(child, "FINISHED", manifest.started, manifest.seconds)
+    if manifest.trials:
+        _log_trials(tracker, record, run, manifest)
     stem = Path(manifest.notebook).stem
     forms = (folder / name for name in (f"{stem}.ipynb", "kernel.log"))
     files = {f"notebook/{path.name}": path for path in forms if path.exists() and path.stat().st_size}
@@ -236,6 +235,18 @@ def track_step(
     tracker.ledger.note(record, done=True)
 
 # %% ../../nbs/run/40_track.ipynb #732f2d43
+def _log_trials(tracker: Tracker, record: str, run: str, manifest: Manifest) -> None:
+    "Write the candidates that a step tried; the ledger is told of all of them before, and with the step of their ids."
+    records = {f"{record}/trial/{i}": trial for i, trial in enumerate(manifest.trials)}
+    fresh = records.keys() - tracker.ledger.runs.keys()
+    tracker.ledger.runs |= dict.fromkeys(fresh, "")
+    tracker.ledger.note(record)
+    for name, trial in records.items():
+        child = tracker.open(name, trial["name"], run, {"mlops_nb.kind": "trial"}, "", manifest.started, name in fresh)
+        tracker.log(child, trial["params"], [(k, v, 0) for k, v in trial["metrics"].items()])
+        tracker.end(child, "FINISHED", manifest.started, manifest.seconds)
+
+
 def _log_data(tracker: Tracker, run: str, manifest: Manifest) -> None:
     "Write what a step loaded, saved, read and made as MLflow's data sets."
     from mlflow.entities import Dataset, DatasetInput, InputTag

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from mlops_nb.errors import DataError, ParameterError
-from mlops_nb.model.train import Candidate, candidates, cross_validate, fit, split_stratified
+from mlops_nb.model.split import split
+from mlops_nb.model.train import Candidate, candidates, cross_validate, fit, split_stratified, train
 
 
 @pytest.mark.parametrize("shares", [(0.7, 0.2, 0.1), (0.5, 0.5), (1.0,), (0.98, 0.01, 0.01), (1 / 3, 1 / 3, 1 / 3)])
@@ -112,3 +113,79 @@ print(scores.to_numpy().tobytes().hex(), fit(pool[0], X, y).predict_proba(test.d
         command = [sys.executable, "-c", code, str(tmp_path / "rows.csv")]
         outputs.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
     assert len(outputs) == 1
+
+
+@pytest.mark.parametrize("target", ["chd", "ldl"])
+def test_training_again_in_another_process_gives_the_same_model_to_the_bit(heart, tmp_path, target):
+    heart.df.to_csv(tmp_path / "rows.csv", index=False)
+    code = """
+import sys, joblib, pandas as pd
+from mlops_nb.model.split import split
+from mlops_nb.model.train import train
+splits = split(pd.read_csv(sys.argv[1]), sys.argv[2], seed=3)
+found = train(splits, candidates=["linear", "forest", "boosting", "xgboost"], early_stopping=5, seed=3, progress=False)
+X = splits.valid[list(found.features)]
+print(found.scores.drop(columns="fit_seconds").to_numpy().tobytes().hex())
+print((found.model.predict_proba(X) if found.task == "binary" else found.model.predict(X)).tobytes().hex())
+"""
+    outputs = set()
+    for threads in ("1", "2"):
+        environment = {"PYTHONHASHSEED": threads, "OMP_NUM_THREADS": threads, "PATH": ""}
+        command = [sys.executable, "-c", code, str(tmp_path / "rows.csv"), target]
+        outputs.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert len(outputs) == 1
+
+
+def test_early_stopping_looks_at_no_row_outside_the_training_part(heart, monkeypatch):
+    from xgboost import XGBClassifier
+
+    seen, fit_xgboost = [], XGBClassifier.fit
+
+    def watched(self, X, y, **more):
+        seen.extend([len(X), *(len(A) for A, _ in more.get("eval_set", []))])
+        return fit_xgboost(self, X, y, **more)
+
+    monkeypatch.setattr(XGBClassifier, "fit", watched)
+    splits = split(heart.df, "chd")
+    train(splits, candidates="xgboost", folds=0, early_stopping=5)
+    learnt, stopped, last = seen
+    assert learnt + stopped == last == len(splits.train)
+    assert 0.13 < stopped / last < 0.17
+
+
+def test_a_calibrated_model_is_fitted_on_other_rows_than_its_curve(heart):
+    found = train(heart.df, "chd", "xgboost", folds=0, calibrate="sigmoid")
+    inner = found.model.estimator.estimator.named_steps["learn"]
+    assert inner.get_booster().num_boosted_rounds() == 200
+    probability = found.model.predict_proba(heart.df[list(found.features)])
+    assert np.allclose(probability.sum(axis=1), 1)
+
+
+def test_balanced_weights_are_those_of_the_rows_at_hand(heart):
+    from sklearn.linear_model import LogisticRegression
+
+    X = heart.X.drop(columns="famhist")
+    ours = fit(Candidate("one", LogisticRegression(max_iter=5000)), X, heart.y, weights="balanced")
+    theirs = LogisticRegression(max_iter=5000, class_weight="balanced").fit(X, heart.y)
+    assert np.allclose(ours.coef_, theirs.coef_, rtol=1e-4)
+
+
+def test_columns_of_groups_times_and_weights_are_no_features(heart):
+    n = len(heart.df)
+    df = heart.df.assign(clinic=np.arange(n) // 3, day=np.arange(n) // 2, count=1.0)
+    found = train(df, "chd", "linear", group="clinic", time="day", weights="count", folds=3)
+    assert found.features == tuple(heart.X)
+
+
+def test_classes_with_names_stay_what_they_are_called(heart):
+    df = heart.df.assign(chd=heart.df.chd.map({0: "well", 1: "ill"}))
+    for name in ("linear", "forest", "boosting", "xgboost"):
+        found = train(df, "chd", name, folds=0)
+        assert set(found.model.predict(heart.X)) == {"ill", "well"}
+
+
+def test_a_target_with_three_classes_and_one_of_numbers_take_the_same_call(heart):
+    grade = pd.cut(heart.df.age, 3, labels=["young", "middle", "old"])
+    df = heart.df.drop(columns="age").assign(grade=grade)
+    assert train(df, "grade", ["dummy", "linear", "xgboost"], folds=3).winner.name != "dummy"
+    assert train(heart.df, "age", ["dummy", "linear", "boosting"], folds=3).task == "regression"
