@@ -1,5 +1,7 @@
 """How often the gate errs: labels that mean nothing, a copy of the target, worse and equal challengers."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
@@ -79,7 +81,7 @@ def judge(gate: Gate, seed: int, lost: float) -> bool:
     return gate.check(challenger, differences={"champion": compare_models(challenger, champion, draws=400)}).passed
 
 
-def gate(report: Report) -> None:
+def run(report: Report, folder: Path, trials: int) -> None:
     "Count the mistakes, and hold them against the bars."
     shipped, rows = Gate.read(HEART / "gate.toml").plus("roc_auc >= 0.65"), []
     shipped.rules = [rule for rule in shipped.rules if rule.kind not in ("slice", "fairness")]  # they hold numbers only

@@ -77,7 +77,7 @@ def write_card(
     limits: Sequence[str] = (),  # What it must not be used for, and where it is known to fail
     data: Sequence[Any] = (),  # The data versions it learnt from: `DataVersion`s, or mappings with the same names
     importance: pd.DataFrame | None = None,  # What `mlops_nb.model.explain.importance` gave
-    facts: Mapping[str, Any] | None = None,  # Further lines on the model: run, commit, date, who opened the test part, ...
+    facts: Mapping[str, Any] | None = None,  # Further lines: run, commit, date, who opened the test part
 ) -> Card:
     "A model card from a judgement; raise `ParameterError` when nobody says what the model is for."
     if not str(purpose).strip():
