@@ -231,7 +231,7 @@ def test_the_same_evidence_at_the_same_moment(project, heart, models):
     assert registry.audit("heart").passed
 
 
-@pytest.mark.parametrize(("kind", "rounds", "seconds"), [("sqlite", 2, 4.0), ("server", 1, 8.0), ("postgres", 1, 5.0)])
+@pytest.mark.parametrize(("kind", "rounds", "seconds"), [("sqlite", 2, 3.0), ("server", 1, 6.0), ("postgres", 1, 4.0)])
 def test_sixteen_promoters_are_killed(project, heart, models, tmp_path, monkeypatch, kind, rounds, seconds):
     with ExitStack() as stack:
         if kind == "sqlite":
