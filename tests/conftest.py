@@ -12,7 +12,7 @@ LONGEST = (  # modules, the longest first
     "test_tutorials", "test_control", "test_cache", "test_reproduce", "test_cli", "test_kernels", "test_engine",
     "test_diff", "test_version_diff", "test_arrivals", "test_writers", "test_versions_s3", "test_malformed",
     "test_databases",
-    "test_streams", "test_tune", "test_registry", "test_feature_sets",
+    "test_streams", "test_promotions", "test_registry", "test_models_command", "test_tune", "test_feature_sets",
 )  # fmt: skip
 
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import ConflictError, GateError, RegistryError, TrackingError
-from .aliases import left_behind, moved_by_hand, moving, note_moved, put_back
+from .aliases import left_behind, moved_by_hand, moving, note_moved, patiently, put_back
 from .approval import missing_approvals, registered_verdict
 from .gate import Verdict
 from .ledger import Entry, Ledger, moment
 from .loading import check_files
 from .registration import plain, shorten, verdict_digest
 from .standing import ALIASES, Standing, beginning, decide, open_breaks, replay
-from .store import asking
 from .versions import ModelVersion, champion, find_version
 
 # %% ../../nbs/model/29_promotion.ipynb #f995171d
@@ -158,9 +157,8 @@ def _make(ledger: Ledger, move: Move, approval: list[str]) -> None:
                             f"but MLflow's aliases do not say so yet: {error.what}",
                             f"mlops-nb audit verify {ledger.name} --mend") from error
     told = f"{written.by}, {moment(written.at)}, from version {written.before or '–'}: {written.why}"
-    with asking(ledger.client.tracking_uri):  # for those who look at the version in MLflow's UI
-        ledger.client.set_model_version_tag(ledger.name, str(move.version.version),
-                                            f"mlops_nb.{move.what.replace(' ', '_')}", shorten(told, 4000))
+    patiently(ledger.client, "set_model_version_tag", ledger.name, str(move.version.version),  # for MLflow's UI
+              f"mlops_nb.{move.what.replace(' ', '_')}", shorten(told, 4000))
 
 # %% ../../nbs/model/29_promotion.ipynb #9f52afeb
 def _faster(ledger: Ledger, move: Move, standing: Standing, seen: int) -> ConflictError:

