@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..errors import DataError
 from .spaces import Between
-from .train import BLUE, GREY, ORANGE
+from .style import BLUE, GREY, ORANGE
 
 # %% ../../nbs/model/08b_pictures.ipynb #55601849
 def _complete(trials: pd.DataFrame) -> pd.DataFrame:
