@@ -26,7 +26,7 @@ else:
     pd, pa = LazyModule("pandas"), LazyModule("pyarrow")
 
 # %% auto #0
-__all__ = ['FACTS', 'SHOWN', 'VersionDiff', 'diff_versions', 'diff_rows']
+__all__ = ['FACTS', 'SHOWN', 'EXACT', 'VersionDiff', 'diff_versions', 'diff_rows']
 
 # %% ../../nbs/data/13_diff.ipynb #22fd94ef
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class VersionDiff:
     columns: dict[str, int]  # Rows that differ, by column; without a key empty
     schema: dict[str, tuple[str | None, str | None]]  # (type before, type after) of columns that came, went or changed
     examples: dict[str, list[dict]]  # Some rows each of `added`, `removed` and `changed`
-    summary: list[dict]  # A row a column: nulls, distinct (about), least, mean and greatest of both sides
+    summary: list[dict]  # A row a column: nulls, distinct (beyond a million rows: about), least, mean and greatest of both sides
 
     def __bool__(self) -> bool:
         "Whether anything differs."
@@ -264,6 +264,9 @@ def _examples(pair: _Pair) -> list[dict]:
     return found
 
 # %% ../../nbs/data/13_diff.ipynb #b11faa31
+EXACT = 1_000_000  # rows up to which different values are counted one by one; beyond it the count is about right
+
+
 def _summary(connection, name: str, types_old: dict, types_new: dict) -> dict[str, Any]:
     "A column on both sides."
     facts: dict[str, list] = {fact: [] for fact in FACTS}
@@ -276,7 +279,9 @@ def _summary(connection, name: str, types_old: dict, types_new: dict) -> dict[st
             plain = not types[name].startswith(("large_list", "struct", "large_binary"))
             least, most = (f"min({column})", f"max({column})") if plain else ("null", "null")
             mean = f"avg({column})" if number else "null"
-            query = f"count(*) - count({column}), approx_count_distinct({column}), {least}, {mean}, {most}"
+            few = connection.sql(f"select count(*) <= {EXACT} from {side}").fetchall()[0][0]
+            different = f"count(distinct {column})" if few else f"approx_count_distinct({column})"
+            query = f"count(*) - count({column}), {different}, {least}, {mean}, {most}"
             found = connection.sql(f"select {query} from {side}").fetchall()[0]
         for fact, value in zip(facts, found, strict=True):
             facts[fact].append(round(value, 6) if isinstance(value, float) else value)
