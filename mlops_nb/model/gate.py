@@ -109,7 +109,8 @@ class Verdict:
         )
         word, kind = ("passed", "good") if self.passed else ("refused", "bad")
         return (f"<p><b class='{kind}' style='color:var(--{kind}, {colors[kind]})'>{word}</b></p>"
-                f"<table><tr><th></th><th>rule</th><th>evidence</th></tr>{rows}</table>")
+                "<table><tr><th></th><th style='text-align:left'>rule</th>"
+                f"<th style='text-align:left'>evidence</th></tr>{rows}</table>")
 
 # %% ../../nbs/model/15_gate.ipynb #fbb6991c
 Found = tuple[float | None, float, str]  # what was measured, what it is held against, the words
