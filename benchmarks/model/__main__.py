@@ -6,7 +6,8 @@
 Optuna's own loop; every trial costs the same, so that nobody is lucky. `tracking` runs the same search as a step,
 with and without a nested MLflow run for each trial, until MLflow has it all. `overhead` holds `train` against the bare
 `fit` on 100,000 rows of 20 columns. `quality` lets the default search and scikit-learn's HistGradientBoosting at its
-defaults predict the same held-out folds of five data sets; the search sees the other folds only. `gate` counts how
+defaults predict the same held-out folds of five data sets; the search sees the other folds only, and has a minute for
+its trials. `gate` counts how
 often the gate of the heart pipeline lets through what has learnt nothing or was shown the target, a worse challenger
 is not refused, and an equal one is called better.
 """
