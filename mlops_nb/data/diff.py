@@ -42,7 +42,7 @@ class VersionDiff:
     columns: dict[str, int]  # Rows that differ, by column; without a key empty
     schema: dict[str, tuple[str | None, str | None]]  # (type before, type after) of columns that came, went or changed
     examples: dict[str, list[dict]]  # Some rows each of `added`, `removed` and `changed`
-    summary: list[dict]  # A row a column: nulls, distinct (beyond a million rows: about), least, mean and greatest of both sides
+    summary: list[dict]  # A row a column: nulls, distinct (of millions: about), least, mean and greatest of both sides
 
     def __bool__(self) -> bool:
         "Whether anything differs."
