@@ -31,7 +31,7 @@ PROMOTER = Path(__file__).with_name("promoter.py")
 
 def kill_by_chance(children: dict[str, str], seconds: float, chance: random.Random) -> None:
     "Let them work until they were told something a few times, then kill one after the other, whatever they do."
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while sum(path.read_bytes().count(b'"told": "done"') for path in map(Path, children.values()) if path.exists()) < 4:
         assert time.monotonic() < deadline, "the promoters did not start"
         time.sleep(0.05)
@@ -54,7 +54,7 @@ def promote_and_kill(place: Path, folder: Path, address: str, rounds: int, count
             children = json.loads(nursery.stdout.readline())
             journals += map(Path, children.values())
             kill_by_chance(children, seconds, chance)
-        assert nursery.wait(10) == 0
+        assert nursery.wait(60) == 0
     finally:
         if nursery.poll() is None:
             os.killpg(nursery.pid, signal.SIGKILL)
@@ -84,7 +84,7 @@ def check(journals: list[Path], already: int) -> Counter:
     for mark, line in told.items():
         if line["told"] == "done":  # it is written, or there was nothing to do
             assert mark in written or reigned(entries, line["version"], asked[mark], line["at"]), line
-        else:
+        elif not line["told"].startswith("TrackingError"):  # a store that did not answer may have written it
             assert mark not in written, line
     champion = None
     for entry in entries:
@@ -231,6 +231,7 @@ def test_the_same_evidence_at_the_same_moment(project, heart, models):
     assert registry.audit("heart").passed
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("kind", "rounds", "seconds"), [("sqlite", 2, 3.0), ("server", 1, 5.0), ("postgres", 1, 4.0)])
 def test_sixteen_promoters_are_killed(project, heart, models, tmp_path, monkeypatch, kind, rounds, seconds):
     with ExitStack() as stack:
@@ -252,4 +253,5 @@ def test_sixteen_promoters_are_killed(project, heart, models, tmp_path, monkeypa
         print(kind, dict(counts))
         assert counts["written"] >= 1
         known = {"done", "too late", "written", "`heart` has no previous champion to go back to"}
-        assert {told.removeprefix("RegistryError: ") for told in counts} <= known
+        told = {line.removeprefix("RegistryError: ") for line in counts if not line.startswith("TrackingError")}
+        assert told <= known
