@@ -171,7 +171,8 @@ def _parquet(job: Job, columns: list[str] | None = None) -> Rows:
 
     def pieces(file):
         with parquet.ParquetFile(file.path) as opened:
-            yield from opened.iter_batches(batch_size=1 << 16, columns=schema.names)
+            for group in range(opened.num_row_groups):  # of all groups at once, it would buffer the whole file
+                yield from opened.iter_batches(batch_size=1 << 16, row_groups=[group], columns=schema.names)
 
     return schema, _tables(job, schema, pieces, "Parquet")
 

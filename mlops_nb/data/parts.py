@@ -283,4 +283,5 @@ def _batches(filesystem, name: str, columns: list[str]) -> Iterator[pa.RecordBat
 
     with filesystem.open_input_file(name) as source, pyarrow.parquet.ParquetFile(
             source, page_checksum_verification=True) as file:
-        yield from file.iter_batches(65_536, columns=columns)
+        for group in range(file.num_row_groups):
+            yield from file.iter_batches(65_536, row_groups=[group], columns=columns)

@@ -8,14 +8,15 @@ import pytest
 
 LINES = 40_000  # in a piece of the file, about 3.3 MB
 INGEST = """
-import json, resource, sys
+import json, sys
 from mlops_nb.data.ingest import ingest
 from mlops_nb.data.schema import Column, Schema
 
 number = {name: Column("float", minimum=0, maximum=10) for name in "abcdefgh"}
 schema = Schema(number | {"row": Column("int", minimum=0), "town": Column("text", categories=("Bern", "Basel"))})
 taken = ingest(sys.argv[1], "large", schema, home=sys.argv[2])
-print(json.dumps([taken.version.rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if "VmHWM" in line) / 1024
+print(json.dumps([taken.version.rows, peak]))
 """
 
 
@@ -45,5 +46,5 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         size = path.stat().st_size / 2**20
         path.unlink()
     assert size > 200
-    assert peaks[1] < 600, f"{peaks[1]:.0f} MiB for a file of {size:.0f} MiB"
-    assert peaks[1] - peaks[0] < 60, f"a file five times as large took {peaks[1] - peaks[0]:.0f} MiB more"
+    assert peaks[1] < 500, f"{peaks[1]:.0f} MiB for a file of {size:.0f} MiB"
+    assert peaks[1] - peaks[0] < 150, f"a file five times as large took {peaks[1] - peaks[0]:.0f} MiB more"
