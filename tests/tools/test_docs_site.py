@@ -132,6 +132,19 @@ def test_a_notebook_that_would_spoil_its_page(tmp_path, cell, said):
 
 
 @pytest.mark.parametrize(
+    ("first", "lost"),
+    [
+        ("# one\n\n> What it is\n\n- status: new", False),
+        ("# one\n\n> What it is\n\nWhy it is.", True),
+        ("# one", False),
+    ],
+)
+def test_what_the_first_cell_says_beyond_its_description_is_not_lost_in_silence(tmp_path, first, lost):
+    found = check_notebook(write_notebook(tmp_path / "one.ipynb", first, ("1", [])), "one.ipynb")
+    assert any("would not be on the page" in line for line in found) == lost
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ('<a href="gone.html">x</a>', "the link to gone.html leads nowhere"),

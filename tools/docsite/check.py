@@ -25,8 +25,9 @@ LEAKS = {
 
 def check_notebook(path: Path, name: str) -> list[str]:
     "What is wrong with a notebook as a source of a page."
-    wrong = []
-    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    every = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    wrong = [f"{name}, first cell: {problem}" for problem in _lost_text(every[0])] if every else []
+    cells = [cell for cell in every if cell["cell_type"] == "code"]
     read = [split_options(joined(cell["source"])) for cell in cells]
     is_lesson = any(options.keys() & {"export", "exports", "exporti"} for options, _ in read)
     for k, (cell, (options, code)) in enumerate(zip(cells, read, strict=True), 1):
@@ -40,6 +41,15 @@ def check_notebook(path: Path, name: str) -> list[str]:
         if is_lesson and options.get("eval") is not False and not options.keys() & FLAGS - {"hide", "notest", "slow"}:
             wrong += [f"{where}: {problem}" for problem in _mixed_imports(code)]
     return wrong
+
+
+def _lost_text(cell: dict) -> list[str]:
+    "nbdev takes title, description and settings from the first cell, and drops whatever else it says."
+    lines = joined(cell["source"]).splitlines()
+    if cell["cell_type"] != "markdown" or not lines or not lines[0].startswith("# "):
+        return []
+    lost = [line for line in lines[1:] if line.strip() and not re.match(r">|- ", line)]
+    return [f"what follows the description would not be on the page, give it a cell: {lost[0][:60]!r}"] if lost else []
 
 
 def _mixed_imports(code: str) -> list[str]:
