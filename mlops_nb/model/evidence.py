@@ -23,12 +23,14 @@ from .stress import Kind, drops, latency, model_size
 def features_of(
     model: Any,  # A fitted estimator
     X: pd.DataFrame,  # Rows with its columns, and perhaps more
+    name: str | None = None,  # What the model is called in an error; None takes that of its class
 ) -> pd.DataFrame:  # What the model was fitted on, in that order
     "The columns that a model knows; raise `DataError` when some are missing."
     parts = [model, *(part for _, part in getattr(model, "steps", ()))]  # a pipeline that begins with "passthrough"
     wanted = next((list(part.feature_names_in_) for part in parts if hasattr(part, "feature_names_in_")), [*X.columns])
-    if missing := [name for name in wanted if name not in X.columns]:
-        raise DataError(f"{type(model).__name__} needs {len(wanted)} columns; missing: {', '.join(map(str, missing))}",
+    if missing := [column for column in wanted if column not in X.columns]:
+        called = name or type(model).__name__
+        raise DataError(f"{called} needs {len(wanted)} columns; missing: {', '.join(map(str, missing))}",
                         nearest(str(missing[0]), map(str, X.columns)))
     return X[wanted]
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, RegistryError, nearest
+from ..errors import RegistryError
+from .evidence import features_of
 from .package import TRUSTED, model_digest
 from .versions import ModelVersion, find_version
 
@@ -76,11 +77,7 @@ class LoadedModel:
 
     def _columns(self, X: pd.DataFrame) -> pd.DataFrame:
         "What the model was fitted on, in that order; further columns are left aside."
-        wanted = list(getattr(self.model, "feature_names_in_", X.columns))
-        if missing := [name for name in wanted if name not in X.columns]:
-            raise DataError(f"{self.version} needs {len(wanted)} columns; missing: {', '.join(map(str, missing))}",
-                            nearest(str(missing[0]), map(str, X.columns)))
-        return X[wanted]
+        return features_of(self.model, X, str(self.version))
 
 
 def load_model(

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..errors import DataError
 from .spaces import Between
-from .style import BLUE, GREY, ORANGE
+from .style import BLUE, GREY, ORANGE, tidy
 
 # %% ../../nbs/model/08b_pictures.ipynb #55601849
 def _complete(trials: pd.DataFrame) -> pd.DataFrame:
@@ -22,10 +22,6 @@ def _complete(trials: pd.DataFrame) -> pd.DataFrame:
     if found.empty:
         raise DataError(f"none of {len(trials)} trials was completed", "search longer before drawing")
     return found
-
-
-def _bare(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
 
 # %% ../../nbs/model/08b_pictures.ipynb #b50adc03
 def plot_history(
@@ -47,9 +43,7 @@ def plot_history(
         axes.axhline(floor, color=GREY, linestyle=":", linewidth=1, label="here or below")
     figure.legend(frameon=False, fontsize=8, loc="outside right upper")
     axes.set(xlabel="trial", ylabel=score)
-    _bare(axes)
-    plt.close(figure)
-    return figure
+    return tidy(figure)
 
 # %% ../../nbs/model/08b_pictures.ipynb #c9cb5de3
 def plot_importance(
@@ -67,9 +61,7 @@ def plot_importance(
     for i, (_, value) in enumerate(rows):
         axes.text(value, i, f" {value:.0%}", va="center", fontsize=9)
     axes.set(xlabel="share of the difference between trials", xlim=(0, max(v for _, v in rows) * 1.15 or 1))
-    _bare(axes)
-    plt.close(figure)
-    return figure
+    return tidy(figure)
 
 # %% ../../nbs/model/08b_pictures.ipynb #9c46dc61
 def plot_parallel(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .metrics import draw_counts
+from .metrics import draw_counts, equal_bins
 from .style import BLUE, GREY, ORANGE, tidy
 
 # %% ../../nbs/model/11_plots.ipynb #d752d97a
@@ -82,10 +82,8 @@ def calibration_table(
     bins: int | None = None,  # How many bins of equally many rows; None: 10, or fewer so that each has 20 rows
 ) -> pd.DataFrame:  # A row a bin: rows, predicted (mean probability), observed (share of positives), low, high
     "Compare what was predicted with what happened, bin by bin."
-    bins = bins or max(2, min(10, len(y) // 20))
-    rank = pd.Series(probability).rank(method="min", pct=True)  # rows that tie stay together
     frame = pd.DataFrame({"predicted": probability, "observed": np.asarray(y, dtype=float)})
-    groups = frame.groupby(np.ceil(rank * bins).to_numpy())
+    groups = frame.groupby(equal_bins(np.asarray(probability), bins))
     table = groups.mean().assign(rows=groups.size()).reset_index(drop=True)[["rows", "predicted", "observed"]]
     squared, share = 1.959964**2 / table["rows"], table["observed"]
     middle = (share + squared / 2) / (1 + squared)
