@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from .answer import Answer
 from .preparation import Unsure
 from .problems import Problem
-from .served import Answer, ServedModel
+from .served import ServedModel
 from .table import Table
 
 log = logging.getLogger("mlops_nb.serve")

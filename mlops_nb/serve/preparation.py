@@ -15,7 +15,7 @@ from .table import FORMS
 
 # %% auto #0
 __all__ = ['Step', 'NUMERIC', 'COLUMNWISE', 'UNKNOWN', 'Unsupported', 'Unsure', 'numeric_step', 'Codes', 'Levels', 'Numbers',
-           'Preparation']
+           'Preparation', 'flat_steps']
 
 # %% ../../nbs/serve/04c_preparation.ipynb #fae98efd
 class Unsupported(Exception):
@@ -229,22 +229,20 @@ class _Ask:
     def table(self, known: list[Any], kind: str) -> tuple[Codes, np.ndarray]:
         "The line of each value, and the lines."
         codes, lines = Codes({value: line for line, value in enumerate(known)}), [*self(known)]
-        strange = {"string": UNKNOWN, "boolean": None}.get(kind, max(known) + 1 if kind != "string" else None)
-        for name, value in (("other", strange), ("nan", float("nan")), (None, None)):
-            if (name != "nan" and value is None and kind != "string") or (name == "nan" and kind in ("long", "integer", "boolean")):
-                continue
-            try:
-                line = self([value])[0]
-            except (ValueError, TypeError):
-                line = None  # it refuses such a value
-            if name:
-                setattr(codes, name, -1 if line is None else len(lines))
-            else:
-                codes[None] = -1 if line is None else len(lines)
-            lines += [] if line is None else [line]
-        if kind == "double":
-            codes[None] = codes.nan  # a number that is missing is NaN
+        if kind != "boolean":
+            codes.other = self._more(UNKNOWN if kind == "string" else max(known) + 1, lines)
+        if kind in ("string", "double"):
+            codes.nan = self._more(float("nan"), lines)
+            codes[None] = self._more(None, lines) if kind == "string" else codes.nan
         return codes, np.array(lines)
+
+    def _more(self, value: Any, lines: list[np.ndarray]) -> int:
+        "Add the line of one more value; -1 when it is refused."
+        try:
+            lines += [*self([value])]
+        except (ValueError, TypeError):
+            return -1
+        return len(lines) - 1
 
 # %% ../../nbs/serve/04c_preparation.ipynb #d4a618dd
 class Numbers:
@@ -286,7 +284,6 @@ class Preparation:
         signature: Signature,
         order: str = "C",  # How the matrix lies in memory: "C" row by row, "F" column by column
     ):
-        parts = [part for part in parts if part is not None and not isinstance(part, str)]
         self.order, self.sparse, everything = order, False, range(len(signature.names))
         self.blocks: list[tuple[Any, int, int]] = []
         self.steps: list[Step] = []
@@ -299,8 +296,6 @@ class Preparation:
         self.width = self.blocks[-1][2]
         if self.sparse and self.steps:
             raise Unsupported("steps after a sparse matrix")
-        if self.steps:
-            self.after = self(self._empty(signature)).shape[1]
 
     def _columns(self, transformer: Any, signature: Signature) -> None:
         "The parts of a column transformer."
@@ -310,14 +305,10 @@ class Preparation:
         for name, part, _ in transformer.transformers_:
             span, places = transformer.output_indices_[name], transformer._transformer_to_input_indices[name]
             if span.stop > span.start:
-                steps = [step for _, step in part.steps] if hasattr(part, "steps") else [part]
-                found.append((_block(steps, places, signature), span.start, span.stop))
+                found.append((_block(flat_steps(part), places, signature), span.start, span.stop))
         self.blocks = sorted(found, key=lambda one: one[1])
         if any(block.width != stop - start for block, start, stop in self.blocks):
             raise Unsupported("a part of another width than was written down")
-
-    def _empty(self, signature: Signature) -> list[tuple]:
-        return [("",) if column.kind in ("string", "datetime") else (0,) for column in signature.columns]
 
     def __call__(
         self,
@@ -332,7 +323,15 @@ class Preparation:
         return out
 
 
+def flat_steps(
+    part: Any,  # A transformer, a learner, or a pipeline, of pipelines maybe
+) -> list[Any]:  # Without those that do nothing
+    "The steps of a pipeline, one after the other."
+    if hasattr(part, "steps"):
+        return [step for _, inner in part.steps for step in flat_steps(inner)]
+    return [] if part is None or isinstance(part, str) else [part]
+
+
 def _block(parts: Sequence[Any], places: Sequence[int], signature: Signature) -> Any:
-    parts = [part for part in parts if part is not None and not isinstance(part, str)]
     words = any(hasattr(part, "categories_") for part in parts)
     return (Levels if words else Numbers)(parts, list(places), signature)

@@ -128,7 +128,8 @@ def _mend(value: Any, column: Column, field: Callable[[], str]) -> Any:
             return value if column.kind == "string" else None
     schema = column.schema()["type"]
     wanted = " or ".join(schema) if isinstance(schema, list) else schema
-    raise Problem(400, "WRONG_TYPE", f"`{column.name}` is {column.kind}: it takes {wanted}, not {_told(value)}", field())
+    message = f"`{column.name}` is {column.kind}: it takes {wanted}, not {_told(value)}"
+    raise Problem(400, "WRONG_TYPE", message, field())
 
 
 def _told(value: Any) -> str:

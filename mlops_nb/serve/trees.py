@@ -30,7 +30,7 @@ class Trees:
     ):
         sizes = [len(tree[0]) for tree in trees]
         self.roots = np.cumsum([0, *sizes[:-1]])
-        feature, threshold, left, right, missing, value = (np.concatenate(column) for column in zip(*trees, strict=True))
+        feature, threshold, left, right, missing, value = map(np.concatenate, zip(*trees, strict=True))
         offset, leaf, own = np.repeat(self.roots, sizes), feature < 0, np.arange(len(feature))
         self.feature = np.where(leaf, 0, feature).astype(np.intp)
         self.threshold = np.where(leaf, np.inf, threshold.astype(np.float64))
