@@ -5,7 +5,7 @@
 # %% ../../nbs/serve/05d_choice.ipynb #93d426f1
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,15 +17,12 @@ from .probe import probes, same
 from .problems import Problem
 from .table import Table
 
-if TYPE_CHECKING:
-    from mlops_nb.serve.served import ServedModel
-
 # %% auto #0
 __all__ = ['ROWWISE', 'LINES', 'choose', 'agree', 'is_rowwise']
 
 # %% ../../nbs/serve/05d_choice.ipynb #e9a9b06a
 def choose(
-    model: ServedModel,  # Just loaded; its way is set
+    model: Any,  # A `ServedModel` that was just loaded; its way is set
 ) -> None:
     "Find the quickest way that is right; raise `Problem` when the model cannot answer its own example."
     if not model.rows:
@@ -45,7 +42,7 @@ def choose(
         model.joins = not model.own_labels and is_rowwise(model.estimator) and _is_joinable(model)
 
 
-def _translate(model: ServedModel) -> str:
+def _translate(model: Any) -> str:
     "Take the way by numpy; why not, when it cannot be taken."
     for order in "CF":  # a matrix may lie in memory by rows or by columns, which is a matter of the last bit
         try:
@@ -68,7 +65,7 @@ def _levels(fast: Fast) -> dict[int, list]:
             for at, codes, *_ in getattr(block, "tables", ())}
 
 # %% ../../nbs/serve/05d_choice.ipynb #1fd8e14d
-def _is_right(model: ServedModel, known: dict[int, list]) -> bool:
+def _is_right(model: Any, known: dict[int, list]) -> bool:
     "Whether a way gives MLflow's answers on the probe."
     usual, odd = probes(model.signature, model.rows, known)
     if not all(agree(model, table) for table in [*usual, *odd]):
@@ -84,22 +81,23 @@ def _is_right(model: ServedModel, known: dict[int, list]) -> bool:
 
 
 def agree(
-    model: ServedModel,
+    model: Any,  # A `ServedModel`
     table: Table,  # Rows that fit the signature
+    answer: Any = None,  # What was answered, an `Answer`; None: answer them now
 ) -> bool:
-    "Whether a way answers as MLflow does, or refuses what MLflow refuses."
+    "Whether a way answers as MLflow does, to the last bit, or refuses what MLflow refuses."
     try:
         theirs = model.reference(table).output
     except Problem:
         theirs = None
     try:
-        ours = model.answer(table).output
+        ours = (answer or model.answer(table)).output
     except Problem:
         return theirs is None
     return theirs is not None and same(ours, theirs)
 
 
-def _tells(model: ServedModel, table: Table) -> bool:
+def _tells(model: Any, table: Table) -> bool:
     "Whether rows can be answered without the model itself."
     try:
         return bool(model.quick([table]))
@@ -121,7 +119,7 @@ def is_rowwise(
     return names <= ROWWISE and not any(name.startswith(LINES) for name in names)
 
 
-def _is_joinable(model: ServedModel) -> bool:
+def _is_joinable(model: Any) -> bool:
     "Whether requests get the same answers together as each alone."
     usual = probes(model.signature, model.rows, {})[0]
     try:
@@ -131,7 +129,7 @@ def _is_joinable(model: ServedModel) -> bool:
     return all(same(ours.output, model.slow([table])[0].output) for ours, table in zip(together, usual, strict=True))
 
 
-def _has_own_labels(model: ServedModel) -> bool:
+def _has_own_labels(model: Any) -> bool:
     "Whether the labels of a model are others than its most probable classes."
     for table in probes(model.signature, model.rows, {})[0]:
         try:

@@ -19,7 +19,6 @@ from .answer import Answer, ask
 from .choice import agree, choose
 from .fast import Fast
 from .preparation import Unsure
-from .probe import same
 from .problems import Problem
 from .signature import Signature
 from .table import Table, check_rows
@@ -101,6 +100,9 @@ class SlowModel:
         ends = np.cumsum([table.rows for table in tables]).tolist()
         return [answer.part(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name} version {self.version}, {self.path}{self.why and ': '}{self.why})"
+
 # %% ../../nbs/serve/06_served.ipynb #3e7da05b
 def example_rows(
     frame: Any,  # What was registered as an example
@@ -177,19 +179,9 @@ class ServedModel(SlowModel):
         answer: Answer | None = None,  # What they were told; None: answer them again
     ) -> bool:
         "Whether an answer is MLflow's, to the last bit; a way that is wrong once is not taken again."
-        if answer is None:
-            right = agree(self, table)
-        else:
-            try:
-                right = same(answer.output, self.reference(table).output)
-            except Problem:
-                right = False
-        if not right:
-            self.differences += 1
-            self.path, self.why, self.joins = "pyfunc", "an answer differed from MLflow's", False
-            log.error("%s version %s: an answer differed from MLflow's; from now on it is asked in MLflow's way",
-                      self.name, self.version)
-        return right
-
-    def __repr__(self) -> str:
-        return f"ServedModel({self.name} version {self.version}, {self.path}{': ' if self.why else ''}{self.why})"
+        if agree(self, table, answer):
+            return True
+        self.differences += 1
+        self.path, self.why, self.joins = "pyfunc", "an answer differed from MLflow's", False
+        log.error("%s version %s: %s; from now on it is asked in MLflow's way", self.name, self.version, self.why)
+        return False

@@ -140,7 +140,7 @@ def _told(value: Any) -> str:
         return f"the number {value}"
     return {str: "a string", list: "an array", dict: "an object"}[type(value)]
 
-
+# %% ../../nbs/serve/02b_table.ipynb #bf6ef867
 def _check_whole(values: Sequence[Sequence[Any]], signature: Signature, where: Where) -> bool:
     "Whether there are whole numbers that a float cannot hold; raise `Problem` for one out of its range."
     large = False

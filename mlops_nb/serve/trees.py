@@ -16,9 +16,6 @@ from .preparation import Unsupported
 __all__ = ['FEW', 'Trees', 'Forest', 'Boosted']
 
 # %% ../../nbs/serve/04d_trees.ipynb #f0fe782b
-FEW = 32  # Rows; for more of them, to ask tree by tree is quicker
-
-
 class Trees:
     "Grown trees as arrays, one after the other."
 
@@ -79,6 +76,9 @@ class Trees:
         return np.add.reduce(told, axis=0)  # (trees, rows, outputs)
 
 # %% ../../nbs/serve/04d_trees.ipynb #7a2cc5dc
+FEW = 32  # Rows; for more of them, to ask tree by tree is quicker
+
+
 class Forest:
     "The mean of what the trees of a forest say."
 
