@@ -182,9 +182,9 @@ def from_split(
     if index is not None and (type(index) is not list or len(index) != len(rows)):
         raise _wrong(f"{field}.index", "an array as long as data")
     places, width = _places(columns, signature, f"{field}.columns"), len(columns)
-    for place, row in enumerate(rows):
-        if type(row) is not list or len(row) != width:
-            raise _wrong(f"{field}.data[{place}]", f"an array of {width} values")
+    if set(map(type, rows)) != {list} or set(map(len, rows)) != {width}:
+        place = next(place for place, row in enumerate(rows) if type(row) is not list or len(row) != width)
+        raise _wrong(f"{field}.data[{place}]", f"an array of {width} values")
     if places is not None:
         rows = [[row[place] if place >= 0 else None for place in places] for row in rows]
     return check_rows(rows, signature, lambda row, name: f"{field}.data[{row}].{name}", longest)
