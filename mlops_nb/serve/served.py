@@ -16,7 +16,7 @@ from ..errors import MlopsError, RegistryError
 from ..model.package import TRUSTED
 from ..model.versions import ModelVersion
 from .answer import Answer, ask
-from .choice import agree, choose
+from .choice import choose, is_same, refusing
 from .fast import Fast
 from .preparation import Unsure
 from .problems import Problem
@@ -179,7 +179,7 @@ class ServedModel(SlowModel):
         answer: Answer | None = None,  # What they were told; None: answer them again
     ) -> bool:
         "Whether an answer is MLflow's, to the last bit; a way that is wrong once is not taken again."
-        if agree(self, table, answer):
+        if is_same(answer or refusing(self.answer, table), refusing(self.reference, table)):
             return True
         self.differences += 1
         self.path, self.why, self.joins = "pyfunc", "an answer differed from MLflow's", False

@@ -49,7 +49,8 @@ def patients(holes: bool = True) -> tuple[pd.DataFrame, pd.Series]:
 
 X, y = patients()
 WHOLE, _ = patients(holes=False)
-DATED = WHOLE.assign(seen=pd.date_range("2020-01-01 08:30", periods=len(WHOLE), freq="7h"))
+PLAIN = [name for name in X if name != "smokes"]
+DATED = WHOLE[PLAIN].assign(seen=pd.date_range("2020-01-01 08:30", periods=len(WHOLE), freq="7h"))
 WORDS = ["famhist", "region"]
 NUMBERS = [name for name in X if name not in WORDS]
 FLOATS = ["tobacco", "adiposity", "obesity", "alcohol"]
@@ -125,13 +126,16 @@ MODELS = {  # and the way that each has to take
     ),
     "no preparation": (fitted(ElasticNet, WHOLE[FLOATS]), "numpy"),
     "no preparation, forest": (fitted(lambda: RandomForestClassifier(20), X[FLOATS]), "numpy"),
-    "features": (fitted(lambda: make_pipeline(make_features(X), XGBClassifier(n_estimators=20))), "numpy"),
+    "features": (
+        fitted(lambda: make_pipeline(make_features(X[PLAIN]), XGBClassifier(n_estimators=20)), X[PLAIN]),
+        "numpy",
+    ),
     "products of columns": (
-        fitted(lambda: make_pipeline(columns(sparse), PolynomialFeatures(), XGBClassifier(n_estimators=10))),
+        fitted(lambda: make_pipeline(columns(sparse), PolynomialFeatures(), XGBClassifier(n_estimators=10)), WHOLE),
         "native",
     ),
     "principal components": (fitted(lambda: make_pipeline(PCA(2), LogisticRegression()), WHOLE[FLOATS]), "native"),
-    "neighbours": (fitted(KNeighborsClassifier, WHOLE[FLOATS]), "native"),
+    "neighbours": (fitted(lambda: KNeighborsClassifier(algorithm="brute"), WHOLE[FLOATS]), "native"),
     "dates": (
         fitted(lambda: make_pipeline(make_features(DATED), XGBClassifier(n_estimators=20)), DATED),
         "native",

@@ -75,7 +75,7 @@ ANY = {
     "double": st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**40), 2**40),
     "long": st.integers(-(2**63), 2**63 - 1) | st.integers(-100, 200),
     "boolean": st.booleans(),
-    "datetime": st.datetimes(pd.Timestamp("1700-01-01"), pd.Timestamp("2200-01-01")).map(lambda time: time.isoformat()),
+    "datetime": st.integers(-(2**33), 2**32).map(lambda second: pd.Timestamp(second, unit="s").isoformat()),
     "string": st.text(max_size=5) | st.none(),
 }
 
@@ -106,7 +106,7 @@ def requests(draw, model, records: list[dict]):
     return {form: {name: [row[name] for row in found] for name in names} if form == "inputs" else found}
 
 
-@settings(max_examples=25, **slowly)
+@settings(max_examples=12, **slowly)
 @given(data=st.data())
 def test_whatever_is_sent_in_whatever_form_gets_mlflows_answer(served, data):
     model, _, frame = served
@@ -122,7 +122,7 @@ def test_whatever_is_sent_in_whatever_form_gets_mlflows_answer(served, data):
     assert same(model.answer(table).output, theirs)
 
 
-@settings(max_examples=10, **slowly)
+@settings(max_examples=6, **slowly)
 @given(data=st.data())
 def test_neighbours_in_a_batch_change_no_bit(served, data):
     model, _, frame = served
