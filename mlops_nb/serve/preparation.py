@@ -269,9 +269,7 @@ class Preparation:
         signature: Signature,
         order: str = "C",  # How the matrix lies in memory: "C" row by row, "F" column by column
     ):
-        self.order, self.sparse = order, False
-        self.blocks: list[tuple[Any, int, int]] = []
-        self.steps: list[Step] = []
+        self.order, self.sparse, self.steps = order, False, []
         if parts and type(parts[0]).__name__ == "ColumnTransformer":
             first, *rest = parts
             self._columns(first, signature)

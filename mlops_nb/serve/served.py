@@ -150,8 +150,7 @@ class ServedModel(SlowModel):
         except MlopsError:
             raise
         except Exception as error:
-            what = error.message if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
-            raise RegistryError(f"{told} cannot be loaded here: {what}", "install its requirements.txt") from error
+            raise RegistryError(f"{told} cannot be loaded here: {error}", "install its requirements.txt") from error
         return found
 
     def answer(
@@ -182,6 +181,6 @@ class ServedModel(SlowModel):
         if is_same(answer or refusing(self.answer, table), refusing(self.reference, table)):
             return True
         self.differences += 1
-        self.path, self.why, self.joins = "pyfunc", "an answer differed from MLflow's", False
+        self.path, self.joins, self.why = "pyfunc", False, "an answer differed from MLflow's"
         log.error("%s version %s: %s; from now on it is asked in MLflow's way", self.name, self.version, self.why)
         return False

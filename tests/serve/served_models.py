@@ -26,7 +26,7 @@ from sklearn.preprocessing import (
 )
 from xgboost import XGBClassifier, XGBRegressor
 
-from mlops_nb.data.features import make_features
+from mlops_nb.data.features import DateParts, make_features
 from mlops_nb.model.candidates import pick
 from mlops_nb.model.loading import fetch_files
 from mlops_nb.model.registration import register
@@ -138,6 +138,16 @@ MODELS = {  # and the way that each has to take
     "neighbours": (fitted(lambda: KNeighborsClassifier(algorithm="brute"), WHOLE[FLOATS]), "native"),
     "dates": (
         fitted(lambda: make_pipeline(make_features(DATED), XGBClassifier(n_estimators=20)), DATED),
+        "native",
+    ),
+    "dates and a strict encoder": (
+        fitted(
+            lambda: make_pipeline(
+                ColumnTransformer([("time", DateParts(), ["seen"]), ("word", strict, WORDS)]),
+                XGBClassifier(n_estimators=20),
+            ),
+            DATED,
+        ),
         "native",
     ),
 }
