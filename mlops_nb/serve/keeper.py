@@ -279,7 +279,8 @@ def follow(
         if champion.version != current.champion else f"challenger: {mode}")
     if not change_over(keeper, replace(wanted, why=why)):
         new_champion = plan.challenger is None or current is None or champion.version != current.champion
-        refuse(keeper, plan.champion if new_champion else plan.challenger, "a worker could not load it, or took too long; see the log of the workers")
+        why = "a worker could not load it, or took too long; see the log of the workers"
+        refuse(keeper, plan.champion if new_champion else plan.challenger, why)
 
 
 def watch(
@@ -353,7 +354,7 @@ def _act(keeper: Keeper, plan: Plan | None) -> None:
 def main(
     file: str,  # The settings of the endpoint, as JSON
 ) -> None:
-    "The keeper's process."
+    "The process of the keeper."
     from mlops_nb.run.fork import die_with_parent
 
     die_with_parent()
@@ -362,9 +363,3 @@ def main(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     keep(ServeSettings(**json.loads(Path(file).read_text(encoding="utf-8"))), stop)
-
-
-if __name__ == "__main__":
-    import sys
-
-    main(sys.argv[1])
