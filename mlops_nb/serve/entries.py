@@ -21,20 +21,24 @@ else:
     pa = LazyModule("pyarrow")
 
 # %% auto #0
-__all__ = ['ROLES', 'FACTS', 'Rows', 'Logged', 'encode', 'entity_key', 'unfold', 'rows_table', 'join_tables', 'rows_frame']
+__all__ = ['ROLES', 'FACTS', 'Names', 'Rows', 'Logged', 'encode', 'entity_key', 'unfold', 'rows_table', 'join_tables',
+           'rows_frame']
 
 # %% ../../nbs/serve/10c_entries.ipynb #9909574f
 ROLES = ("champion", "challenger", "canary", "shadow")
 
 
+class Names(Protocol):
+    "What the log needs of a signature."
+
+    names: Sequence[str]  # Of the columns
+
+
 class Rows(Protocol):
     "What the log needs of the rows that were sent."
 
-    rows: int
-
-    def records(self) -> list[dict[str, Any]]:
-        "A dict a row."
-        ...
+    signature: Names
+    values: Sequence[Sequence[Any]]  # A row each
 
 
 @dataclass(slots=True)
@@ -93,7 +97,8 @@ def encode(
         line["classes"] = entry.classes
     if entry.entity is not None:
         line["entity"] = [masks.value("entity", entity_key(key)) for key in entry.entity]
-    line["inputs"] = masks.records(entry.table.records()) if entry.table is not None else None
+    if entry.table is not None:
+        line["columns"], line["inputs"] = masks.rows(entry.table.signature.names, entry.table.values)
     line["output"] = entry.output
     try:
         return orjson.dumps(line, _plain, _OPTIONS)
@@ -139,11 +144,12 @@ def unfold(
     "The rows of an answer."
     facts = {name: entry.get(name) for name in FACTS} | {"time": round(entry["at"] * 1e6)}
     inputs, output, keys = entry.get("inputs"), entry.get("output"), entry.get("entity")
+    names = [f"input.{name}" for name in entry.get("columns", ())]
     each = isinstance(output, list)
     count = len(inputs) if inputs is not None else len(output) if each else 1
     for i in range(count):
         row = facts | {"row": i, "entity": keys[i] if keys and i < len(keys) else None}
-        row |= {f"input.{k}": v for k, v in inputs[i].items()} if inputs else {}
+        row |= zip(names, inputs[i], strict=True) if inputs else ()
         answer = output if not each else output[i] if i < len(output) else None
         yield row | _answers(answer, entry.get("classes"))
 

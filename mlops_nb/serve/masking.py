@@ -50,15 +50,16 @@ class Masks:
         text = orjson.dumps([name, value], default=str, option=orjson.OPT_SERIALIZE_NUMPY)
         return hmac.digest(self._key, text, "sha256").hex()[:32]
 
-    def records(
+    def rows(
         self,
-        records: Sequence[dict[str, Any]],  # A dict a row; they are not changed
-    ) -> Sequence[dict[str, Any]]:
+        names: Sequence[str],  # Of the columns
+        rows: Sequence[Sequence[Any]],  # A value a column; they are not changed
+    ) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:  # Names and rows
         "Rows as the log may hold them."
-        if not self.private:
-            return records
-        dropped = {name for name, way in self.private.items() if way == "drop"}
-        return [{k: self.value(k, v) for k, v in record.items() if k not in dropped} for record in records]
+        if not self.private or self.private.keys().isdisjoint(names):
+            return names, rows
+        kept = [(i, name) for i, name in enumerate(names) if self.private.get(name) != "drop"]
+        return [name for _, name in kept], [[self.value(name, row[i]) for i, name in kept] for row in rows]
 
     def __repr__(self) -> str:
         return f"Masks({self.private})"
