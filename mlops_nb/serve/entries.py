@@ -21,8 +21,8 @@ else:
     pa = LazyModule("pyarrow")
 
 # %% auto #0
-__all__ = ['ROLES', 'FACTS', 'Names', 'Rows', 'Logged', 'encode', 'entity_key', 'unfold', 'rows_table', 'join_tables',
-           'rows_frame']
+__all__ = ['ROLES', 'FACTS', 'Names', 'Rows', 'Logged', 'encode', 'entity_key', 'unfold', 'rows_table', 'join_types',
+           'join_tables', 'rows_frame']
 
 # %% ../../nbs/serve/10c_entries.ipynb #9909574f
 ROLES = ("champion", "challenger", "canary", "shadow")
@@ -185,16 +185,23 @@ def rows_table(
                      for name, values in columns.items()})
 
 # %% ../../nbs/serve/10c_entries.ipynb #6d7fa52e
+def join_types(
+    schemas: Iterable[pa.Schema],  # Of tables that shall go together
+) -> dict[str, pa.DataType]:  # By column: what the log says of a row, inputs, outputs
+    "The columns of all tables, each of a type that takes all their values."
+    types: dict[str, set] = {}
+    for schema in schemas:
+        for each in schema:
+            types.setdefault(each.name, set()).add(each.type)
+    names = sorted(types, key=lambda name: (name not in FACTS, name.startswith("output.")))
+    return {name: _common(types[name]) for name in names}
+
+
 def join_tables(
     tables: Sequence[pa.Table],  # At least one
 ) -> pa.Table:
     "Tables below each other, whatever columns each has."
-    types: dict[str, set] = {}
-    for table in tables:
-        for each in table.schema:
-            types.setdefault(each.name, set()).add(each.type)
-    names = sorted(types, key=lambda name: (name not in FACTS, name.startswith("output.")))
-    wanted = pa.schema([(name, _common(types[name])) for name in names])
+    wanted = pa.schema(join_types(table.schema for table in tables).items())
     return pa.concat_tables([_fitted(table, wanted) for table in tables])
 
 

@@ -5,26 +5,22 @@
 # %% ../../nbs/serve/11_predictions.ipynb #ece81dfa
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..data.lazy import LazyModule
-from ..errors import DataError
-from .entries import Logged, encode, join_tables, rows_frame, rows_table
+from .archive import ALWAYS, PREDICTIONS, read_tables, seconds_of
+from .compaction import compact, prune
+from .entries import Logged, encode, rows_frame
 from .masking import Masks
-from .segments import GroupCommit, LogError, SegmentWriter, private_folder, read_segment, segments
+from .segments import GroupCommit, LogError, SegmentWriter, private_folder
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
-else:
-    pa = LazyModule("pyarrow")
 
 # %% auto #0
-__all__ = ['KIND', 'PIECE', 'PredictionLog', 'moment', 'read_predictions', 'once']
+__all__ = ['PredictionLog', 'read_predictions', 'once']
 
 # %% ../../nbs/serve/11_predictions.ipynb #bd51796b
 class PredictionLog:
@@ -44,7 +40,7 @@ class PredictionLog:
         self.folder, self.required, self.masks = Path(folder), required, Masks(private, key)
         if durability != "off":
             private_folder(self.folder)
-        self.writer = SegmentWriter(self.folder / KIND, durability, worker, rotate_bytes, rotate_seconds)
+        self.writer = SegmentWriter(self.folder / PREDICTIONS.name, durability, worker, rotate_bytes, rotate_seconds)
         self._group = GroupCommit(self.writer)
 
     async def write(
@@ -81,33 +77,7 @@ class PredictionLog:
     lost = property(lambda self: self.writer.lost, doc="Answers that could not be written down.")
     trouble = property(lambda self: self.writer.trouble, doc="What keeps answers from being written; empty: nothing.")
 
-
-KIND = "predictions"  # the folder below that of the log
-
 # %% ../../nbs/serve/11_predictions.ipynb #691c1398
-PIECE = 20_000  # entries that are unfolded at once
-
-
-def moment(
-    when: datetime | date | str | float | None,  # A text in ISO 8601, or s since 1970; without a time zone it is UTC
-    otherwise: float = 0.0,  # For None
-) -> float:  # Seconds since 1970, UTC
-    "A moment as a number; raise `DataError` when it is none."
-    if when is None:
-        return otherwise
-    try:
-        if isinstance(when, str):
-            when = datetime.fromisoformat(when)
-        if isinstance(when, date) and not isinstance(when, datetime):
-            when = datetime(when.year, when.month, when.day)
-        if isinstance(when, datetime):
-            return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-        return float(when)
-    except (TypeError, ValueError):
-        forms = "2026-11-02, 2026-11-02T12:00 or 2026-11-02T12:00+01:00"
-        raise DataError(f"{when!r} is no moment", f"write {forms}") from None
-
-
 def read_predictions(
     folder: str | Path,  # Of the log
     since: datetime | str | float | None = None,  # From then on; None: from the beginning
@@ -119,24 +89,15 @@ def read_predictions(
     "The answers that were given in a stretch of time; raise `DataError` when there is no log."
     wanted = {"model": model, "version": version, "role": role}
     wanted = {name: value for name, value in wanted.items() if value is not None}
-    tables = list(_open_tables(Path(folder), moment(since), moment(until, float("inf")), wanted))
-    return once(rows_frame(join_tables(tables or [rows_table([])])))
-
-
-def _open_tables(folder: Path, since: float, until: float, wanted: Mapping[str, Any]) -> Iterator[pa.Table]:
-    "What segments hold."
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no log of predictions", "name the folder that the endpoint writes to")
-    for path in segments(folder / KIND):
-        entries = (entry for entry in read_segment(path, since, until)
-                   if all(entry.get(name) == value for name, value in wanted.items()))
-        while piece := list(islice(entries, PIECE)):
-            yield rows_table(piece)
+    table = read_tables(folder, PREDICTIONS, seconds_of(since, -ALWAYS), seconds_of(until, ALWAYS), wanted)
+    return once(rows_frame(table))
 
 
 def once(
-    frame: pd.DataFrame,  # Rows of a log
+    frame: pd.DataFrame,  # Rows of a log, as `rows_frame` names them
 ) -> pd.DataFrame:
-    "Each row of each answer once, in the order of time."
-    frame = frame.sort_values(["time", "request_id", "row"], kind="stable")
-    return frame.drop_duplicates(["request_id", "role", "row"]).reset_index(drop=True)
+    "Each row of each answer once, in the order of time: an answer rather than a failure, else the first."
+    failed = frame["error"].notna().rename("failed")
+    order = frame[["time"]].assign(failed=failed).sort_values(["failed", "time"], kind="stable").index
+    frame = frame.loc[order].drop_duplicates(list(PREDICTIONS.same))
+    return frame.sort_values(["time", *PREDICTIONS.same], ignore_index=True)
