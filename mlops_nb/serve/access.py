@@ -5,6 +5,7 @@
 # %% ../../nbs/serve/21_access.ipynb #f8935903
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import mmap
@@ -140,6 +141,9 @@ class Guard:
         authorization = headers.get(b"authorization", b"")
         if not shown and authorization[:7].lower() == b"bearer ":
             shown = authorization[7:].strip()
+        if not shown and authorization[:6].lower() == b"basic ":  # a browser, which asked for a name and a password
+            with suppress(ValueError):
+                shown = base64.b64decode(authorization[6:], validate=True).partition(b":")[2]
         if not shown:
             raise Problem(401, "UNAUTHENTICATED", "a key is needed: send the header `Authorization: Bearer KEY`")
         key = self._keys.get(hashlib.sha256(shown).hexdigest())
