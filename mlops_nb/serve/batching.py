@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from .preparation import Unsure
 from .problems import Problem
 from .served import Answer, ServedModel
 from .table import Table
@@ -65,10 +66,7 @@ class Batcher:
                 self._due = True
                 loop.call_soon(self._turn, loop)
         else:
-            self._slow.append(one)
-            if not self._busy:
-                self._busy = True
-                loop.call_soon(self._start, loop)
+            self._queue_slow(one, loop)
         return await one.future
 
     def close(self) -> None:
@@ -98,10 +96,31 @@ class Batcher:
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         "Answer one batch here and now."
         if batch := self._take(self._quick, True):
-            self._tell(batch, _answers(batch), loop)
+            self._quickly(batch, loop)
         self._due = bool(self._quick)
         if self._due:
             loop.call_soon(self._turn, loop)
+
+    def _quickly(self, batch: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
+        "Answer a batch in numpy; who needs the model itself waits for the worker thread."
+        try:
+            answers = batch[0].model.quick([one.table for one in batch])
+        except Exception as error:
+            if len(batch) > 1:
+                for one in batch:
+                    self._quickly([one], loop)
+                return
+            if isinstance(error, Unsure):
+                self._queue_slow(batch[0], loop)
+                return
+            answers = [error]
+        self._tell(batch, answers, loop)
+
+    def _queue_slow(self, one: _Waiting, loop: asyncio.AbstractEventLoop) -> None:
+        self._slow.append(one)
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._start, loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         "Hand one batch to the worker thread."
@@ -130,18 +149,18 @@ class Batcher:
             one.future.set_result(answer)
             self.answered += 1
             if one.model.path == "numpy" and self.answered % self.check_every == 0:
-                loop.run_in_executor(self._worker, self._check, one.model, one.table)
+                loop.run_in_executor(self._worker, self._check, one.model, one.table, answer)
 
-    def _check(self, model: ServedModel, table: Table) -> None:
+    def _check(self, model: ServedModel, table: Table, answer: Answer) -> None:
         self.checked += 1
-        if not model.check(table):
-            self.differed += 1
+        self.differed += not model.check(table, answer)
 
 
 def _answers(batch: list[_Waiting]) -> list[Answer | Exception]:
-    "The answer of each, or why there is none."
+    "The answer of each, or why there is none; asked of the model itself when there are several."
+    model = batch[0].model
     try:
-        return batch[0].model.answers([one.table for one in batch])
+        return [model.answer(batch[0].table)] if len(batch) == 1 else model.slow([one.table for one in batch])
     except Exception as error:
         if len(batch) == 1:
             return [error]

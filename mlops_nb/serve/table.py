@@ -22,7 +22,7 @@ else:
     pd = LazyModule("pandas")
 
 # %% auto #0
-__all__ = ['FORMS', 'NONE', 'TYPES', 'TIME', 'Where', 'Table', 'check_rows']
+__all__ = ['FORMS', 'NONE', 'TYPES', 'EXACT', 'TIME', 'Where', 'Table', 'check_rows']
 
 # %% ../../nbs/serve/02b_table.ipynb #08796f33
 FORMS = {"double": np.float64, "float": np.float32, "long": np.int64, "integer": np.int32, "boolean": np.bool_,
@@ -36,8 +36,9 @@ class Table:
         self,
         signature: Signature,
         values: Sequence[Sequence[Any]],  # Rows of checked values, in the order of the signature; see `check_rows`
+        large: bool = False,  # Whether there are whole numbers that a float cannot hold
     ):
-        self.signature, self.values, self.rows = signature, values, len(values)
+        self.signature, self.values, self.rows, self.large = signature, values, len(values), large
 
     @cached_property
     def columns(self) -> list[tuple]:
@@ -61,7 +62,8 @@ class Table:
         "The rows of all."
         if len(tables) == 1:
             return tables[0]
-        return Table(tables[0].signature, [row for table in tables for row in table.values])
+        values = [row for table in tables for row in table.values]
+        return Table(tables[0].signature, values, any(table.large for table in tables))
 
     def __repr__(self) -> str:
         return f"Table({self.rows} rows of {', '.join(self.signature.names)})"
@@ -78,6 +80,7 @@ def _array(kind: str, values: Sequence[Any]) -> np.ndarray:
 NONE = type(None)
 TYPES = {"double": {float, int, NONE}, "float": {float, int, NONE}, "long": {int}, "integer": {int},
          "boolean": {bool}, "string": {str, NONE}, "datetime": {str, NONE}}
+EXACT = 2**53  # Every whole number up to here is a float, too
 TIME = re.compile(r"(?:1[6-9]|2[0-2])\d\d-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?", re.ASCII)
 Where = Callable[[int, str], str]  # (row from 0, column): how the caller calls that place
 
@@ -98,9 +101,10 @@ def check_rows(
         else:
             if len(signature.shapes) < 1000:
                 signature.shapes.update(shapes)
-    if signature.whole or signature.times or longest:
-        _check_values(values, signature, where, longest)
-    return Table(signature, values)
+    large = bool(signature.whole) and _check_whole(values, signature, where)
+    if signature.times or longest:
+        _check_texts(values, signature, where, longest)
+    return Table(signature, values, large)
 
 
 def _types(row: Sequence[Any]) -> tuple[type, ...]:
@@ -136,14 +140,22 @@ def _told(value: Any) -> str:
     return {str: "a string", list: "an array", dict: "an object"}[type(value)]
 
 
-def _check_values(values: Sequence[Sequence[Any]], signature: Signature, where: Where, longest: int) -> None:
-    "Raise `Problem` for a whole number out of its range, a time that is none, a text that is too long."
+def _check_whole(values: Sequence[Sequence[Any]], signature: Signature, where: Where) -> bool:
+    "Whether there are whole numbers that a float cannot hold; raise `Problem` for one out of its range."
+    large = False
     for i in signature.whole:
         low, high = RANGES[signature.columns[i].kind]
         for place, row in enumerate(values):
+            if not -EXACT <= row[i] <= EXACT:
+                large = True
             if not low <= row[i] <= high:
                 name = signature.names[i]
                 raise Problem(400, "OUT_OF_RANGE", f"`{name}` takes {low} to {high}", where(place, name))
+    return large
+
+
+def _check_texts(values: Sequence[Sequence[Any]], signature: Signature, where: Where, longest: int) -> None:
+    "Raise `Problem` for a time that is none, a text that is too long."
     for i in signature.times:
         for place, row in enumerate(values):
             if row[i] is not None and not _is_time(row[i]):
