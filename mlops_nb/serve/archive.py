@@ -36,11 +36,13 @@ class Kind:
 
     name: str  # Of its folder
     table: Callable[[Iterable[dict[str, Any]]], pa.Table]  # Its lines as rows
+    together: tuple[str, ...]  # Rows that have these in common share a file
     same: tuple[str, ...]  # Rows that have these in common are one
     first: str  # Which of them counts, as an order in SQL
 
 
-PREDICTIONS = Kind("predictions", rows_table, ("request_id", "role", "row"), "error IS NOT NULL, time")
+PREDICTIONS = Kind("predictions", rows_table, ("model", "version"), ("request_id", "role", "row"),
+                   "error IS NOT NULL, time")
 
 # %% ../../nbs/serve/10d_archive.ipynb #eea1e152
 ALWAYS = float("inf")
@@ -85,7 +87,7 @@ def parts(
     "The Parquet files that may hold rows of that time."
     first, last = f"day={day_of(since)}", f"day={day_of(until)}"
     days = sorted(each for each in Path(place).glob("day=*") if first <= each.name <= last)
-    return [path for each in days for path in sorted(each.glob("*.parquet")) if not path.name.startswith(".")]
+    return [path for each in days for path in sorted(each.glob("*/*.parquet")) if not path.name.startswith(".")]
 
 
 def read_tables(
@@ -98,12 +100,14 @@ def read_tables(
     "The rows of a stretch of time; raise `DataError` when there is no log."
     if not Path(folder).is_dir():
         raise DataError(f"{folder} is no log", "name the folder that the endpoint writes to")
-    place, condition = Path(folder) / kind.name, _condition(since, until, wanted or {})
-    new = list(_segment_tables(place, kind, since, until, condition))
+    place, wanted = Path(folder) / kind.name, wanted or {}
+    condition = _condition(since, until, wanted)
+    new = list(_segment_tables(place, kind, since, until, wanted, condition))
     for _ in range(TRIES):
         before = parts(place, since, until)
         try:
             old = [pq.read_table(path, filters=condition, partitioning=None) for path in before]
+            old = [table for table in old if table.num_rows]  # others would widen the types
         except FileNotFoundError:
             continue
         if parts(place, since, until) == before:
@@ -111,10 +115,13 @@ def read_tables(
     raise DataError(f"{place} changes faster than it can be read", "try again, or ask for less time at once")
 
 
-def _segment_tables(place: Path, kind: Kind, since: float, until: float, condition) -> Iterator[pa.Table]:
+def _segment_tables(
+    place: Path, kind: Kind, since: float, until: float, wanted: Mapping[str, Any], condition: pc.Expression | None
+) -> Iterator[pa.Table]:
     for path in segments(place):
         try:
-            entries = read_segment(path, since - 1e-6, until + 1e-6)  # rows have whole microseconds
+            found = read_segment(path, since - 1e-6, until + 1e-6)  # rows have whole microseconds
+            entries = (entry for entry in found if all(entry.get(k) == v for k, v in wanted.items()))
             while piece := list(islice(entries, PIECE)):
                 yield kind.table(piece) if condition is None else kind.table(piece).filter(condition)
         except FileNotFoundError:

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from ..config import Lock, whole_file
 from ..data.lazy import LazyModule
@@ -45,10 +47,10 @@ class Compacted:
     rows: int = 0  # In them
     damaged: int = 0  # Lines that could not be read, and were set aside
     open: int = 0  # Segments that somebody writes to
-    days: int = 0  # Whose files were merged
+    merged: int = 0  # Files that were made of several
 
     def __str__(self) -> str:
-        told = f"folded {self.segments:,} segments with {self.rows:,} rows, merged the files of {self.days:,} days"
+        told = f"folded {self.segments:,} segments with {self.rows:,} rows, merged {self.merged:,} times"
         told += f", {self.open:,} segments are being written to" if self.open else ""
         return told + (f", {self.damaged:,} damaged lines were set aside" if self.damaged else "")
 
@@ -62,8 +64,8 @@ def _alone(place: Path) -> Iterator[None]:
     if not lock.acquire():
         raise DataError(f"somebody is compacting {place} already", "wait until that is done")
     try:
-        for path in [*place.glob("day=*/.*"), *place.glob("damaged/.*")]:
-            path.unlink()
+        for path in [*place.glob("day=*/*/.*"), *place.glob("damaged/.*")]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         yield
     finally:
         lock.release()
@@ -83,57 +85,70 @@ def compact(
                     continue
                 more, bad = _fold(path, kind)
                 rows, damaged, folded = rows + more, damaged + bad, folded + 1
-        days = sum(_merge(day, kind) for day in sorted(place.glob("day=*")))
-    return Compacted(folded, rows, damaged, still, days)
+        merged = sum(_merge(each, kind) for each in sorted(place.glob("day=*/*")))
+    return Compacted(folded, rows, damaged, still, merged)
 
 # %% ../../nbs/serve/10e_compaction.ipynb #e85eb001
 def _fold(path: Path, kind: Kind) -> tuple[int, int]:
     "Write the rows of a segment by day, and remove it: rows, and lines that could not be read."
     damaged: list[bytes] = []
-    entries, tables = read_segment(path, damaged=damaged), []
-    while piece := list(islice(entries, PIECE)):
-        tables.append(kind.table(piece))
-    table = join_tables(tables) if tables else kind.table([])
-    days = pc.strftime(table["time"], "%Y-%m-%d")
-    for day in sorted(pc.unique(days).to_pylist()):
-        target = path.parent / f"day={day}" / f"{path.stem}.parquet"
-        _write(table.filter(pc.equal(days, day)).sort_by("time"), target)
+    found, rows = read_segment(path, damaged=damaged), 0
+    held: dict[str, list[pa.Table]] = {}  # by what shares a file
+    while piece := list(islice(found, PIECE)):
+        for name, entries in _sorted(piece, kind).items():
+            held.setdefault(name, []).append(kind.table(entries))
+    for name, tables in held.items():
+        table = join_tables(tables)
+        days, rows = pc.strftime(table["time"], "%Y-%m-%d"), rows + table.num_rows
+        for day in sorted(pc.unique(days).to_pylist()):
+            target = path.parent / f"day={day}" / name / f"{path.stem}.parquet"
+            _write(table.filter(pc.equal(days, day)).sort_by("time"), target)
     if damaged:
         with whole_file(path.parent / "damaged" / path.name) as temporary:
             temporary.write_bytes(b"".join(damaged))
         sync_folder(path.parent / "damaged")
     path.unlink()
-    return table.num_rows, len(damaged)
+    return rows, len(damaged)
+
+
+def _sorted(entries: Iterable[dict[str, Any]], kind: Kind) -> dict[str, list[dict[str, Any]]]:
+    "Lines by what shares a file: names of folders such as heart.3."
+    found: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        name = ".".join(quote(str(entry.get(each)), safe="") for each in kind.together) or "all"
+        found.setdefault(name, []).append(entry)
+    return found
 
 
 def _write(table: pa.Table, path: Path) -> None:
     "Write a file so that it is there as a whole, even after a power cut."
-    private_folder(path.parent)
+    for each in (path.parent.parent, path.parent):
+        private_folder(each)
     with whole_file(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
     path.chmod(0o600)
     sync_folder(path.parent)
 
 
-def _merge(day: Path, kind: Kind) -> bool:
-    "Merge the files of a day when that is worth it."
-    paths, today = [path for path in parts(day.parent) if path.parent == day], f"day={day_of(time.time())}"
-    if day.name >= today:
+def _merge(place: Path, kind: Kind) -> bool:
+    "Merge the files of a day that belong together, when that is worth it."
+    paths, is_over = sorted(place.glob("*.parquet")), place.parent.name < f"day={day_of(time.time())}"
+    if not is_over:
         paths = [path for path in paths if not path.name.startswith("merged-")]
-    if len(paths) < (MANY if day.name >= today else 2):
+    if len(paths) < (2 if is_over else MANY):
         return False
     names = "\n".join(path.name for path in paths)
-    target = day / f"merged-{hashlib.sha256(names.encode()).hexdigest()[:16]}.parquet"
+    target = place / f"merged-{hashlib.sha256(names.encode()).hexdigest()[:16]}.parquet"
     with whole_file(target) as temporary:
         _merge_into(temporary, paths, kind)
     target.chmod(0o600)
-    sync_folder(day)
+    sync_folder(place)
     for path in paths:
         path.unlink()
     return True
 
 # %% ../../nbs/serve/10e_compaction.ipynb #638738b1
-_SQL = {"int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN", "string": "VARCHAR", "null": "INTEGER",
+_SQL = {"int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN", "string": "VARCHAR", "null": "TINYINT",
         "timestamp[us, tz=UTC]": "TIMESTAMPTZ"}
 
 
@@ -157,7 +172,8 @@ def _merge_into(target: Path, paths: Sequence[Path], kind: Kind) -> None:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(
             f"COPY (SELECT * FROM ({rows}) QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY {kind.first}) = 1 "
-            f"ORDER BY time, {same}) TO {_quoted(str(target), chr(39))} (FORMAT parquet, COMPRESSION zstd)")
+            f"ORDER BY time, {same}) TO {_quoted(str(target), chr(39))} "
+            "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)")
 
 # %% ../../nbs/serve/10e_compaction.ipynb #d1c3480b
 @dataclass(frozen=True)
@@ -181,7 +197,7 @@ def prune(
         raise DataError(f"older_than={older_than!r} does not say what is old", "pass older_than=timedelta(days=90)")
     place, last = Path(folder) / kind.name, time.time() - seconds
     with _alone(place):
-        old = [path for path in parts(place, until=last) if path.parent.name < f"day={day_of(last)}"]
+        old = [path for path in parts(place) if path.parent.parent.name < f"day={day_of(last)}"]
         rows = sum(pq.read_metadata(path).num_rows for path in old)
         for path in [*segments(place), *place.glob("damaged/*")]:
             with finished(path) as free:
@@ -191,7 +207,7 @@ def prune(
         if not dry:
             for path in old:
                 path.unlink()
-            for day in place.glob("day=*"):
-                if not any(day.iterdir()):
-                    day.rmdir()
+            for each in [*place.glob("day=*/*"), *place.glob("day=*")]:
+                if not any(each.iterdir()):
+                    each.rmdir()
     return found

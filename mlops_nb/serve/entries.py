@@ -207,7 +207,7 @@ def join_tables(
 
 def _common(types: set[pa.DataType]) -> pa.DataType:
     "The type that takes values of all these."
-    types = types - {pa.null()}
+    types = types - {pa.null(), pa.int8()}  # both: nothing is known; not every writer of Parquet knows the first
     if len(types) <= 1:
         return types.pop() if types else pa.null()
     numbers = all(pa.types.is_integer(each) or pa.types.is_floating(each) for each in types)
@@ -218,7 +218,8 @@ def _common(types: set[pa.DataType]) -> pa.DataType:
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     missing = pa.nulls(table.num_rows)
-    columns = [table[each.name] if each.name in table.column_names else missing for each in schema]
+    columns = [table[each.name] if each.name in table.column_names and each.type != missing.type else missing
+               for each in schema]
     return pa.table([column.cast(each.type, safe=False) for column, each in zip(columns, schema, strict=True)],
                     schema=schema)
 
