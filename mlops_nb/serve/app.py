@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..errors import MlopsError
 from .access import Guard, RateLimit
 from .batching import Batcher
 from .deployment import ROLES, Deployment
@@ -98,7 +99,7 @@ class Endpoint:
                 try:
                     await asyncio.get_running_loop().run_in_executor(None, self.start)
                 except Exception as error:
-                    tell("not started", "error", None if isinstance(error, LogError) else error, why=str(error))
+                    tell("not started", "error", None if isinstance(error, MlopsError) else error, why=str(error))
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
                 await send({"type": "lifespan.startup.complete"})

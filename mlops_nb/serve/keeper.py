@@ -109,6 +109,7 @@ class Keeper:
                        "refused": {}, "stopped": old.get("stopped", {}), "served": old.get("served", 0),
                        "swaps": 0, "refusals": 0, "fatal": None}
         self.good: set[str] = set()  # fingerprints of what was tried out
+        self.fix: str | None = None  # what to do about the trouble
 
     def note(self, what: str, level: str = "info", **facts: Any) -> None:
         "Write down what happened: in the events of the endpoint, and in its log."
@@ -320,7 +321,7 @@ def keep(
                 plan = None
                 if str(error) != seen:
                     keeper.note("registry has no answer", "error", why=error.what)
-                seen, keeper.status["trouble"] = str(error), error.what
+                seen, keeper.status["trouble"], keeper.fix = str(error), error.what, error.fix
             _act(keeper, plan)
             keeper.save()
             if keeper.status["fatal"]:
@@ -342,7 +343,7 @@ def _act(keeper: Keeper, plan: Plan | None) -> None:
             keeper.board.wanted = keeper.board.active = before.number
             return keeper.note("serving the local copy", "warning", deployment=before.number, champion=before.champion)
         raise RegistryError(f"there is no model to serve: {keeper.status['trouble']}",
-                            "see that the registry can be reached, and that the model has such a version")
+                            keeper.fix or "see that the registry can be reached")
     except MlopsError as error:
         if keeper.board.active:
             keeper.note("not changed", "error", why=error.what)

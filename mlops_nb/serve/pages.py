@@ -24,8 +24,7 @@ def example_records(
 ) -> list[dict[str, Any]]:
     "Records that the model answers; made up where it was registered without any."
     if model.example:
-        return [{name: _plain(value) for name, value in zip(model.signature.names, row, strict=True)}
-                for row in model.example[:most]]
+        return [{name: _plain(value) for name, value in record.items()} for record in model.example[:most]]
     made = {"string": "a", "boolean": True, "datetime": "2026-01-31T12:00:00"}
     return [{column.name: made.get(column.kind, 1) for column in model.signature.columns}]
 

@@ -96,7 +96,7 @@ def _try_out(files: str, against: str = "") -> Rehearsal:
             found.append(f"its classes are {list(model.classes)}, and were {list(old.classes)}")
         if found:
             return Rehearsal(False, "; ".join(found), time.perf_counter() - begun, model.path)
-        if model.example and not model.check(Table(model.signature, model.example)):
+        if model.rows and not model.check(Table(model.signature, model.rows)):
             return Rehearsal(False, "it answers its example otherwise than MLflow does", time.perf_counter() - begun,
                              model.path)
         return Rehearsal(True, "", time.perf_counter() - begun, model.path, model.why)

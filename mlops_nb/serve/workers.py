@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,8 @@ def serve(
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         host, number = port.getsockname()[:2]
         address = f"{'https' if settings.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{number}"
-        _supervise(settings, Multiprocess(_config(settings), [port]), KeeperProcess(file), lambda: tell_ready(address))
+        workers = Multiprocess(_config(settings), [port])
+        _supervise(settings, workers, KeeperProcess(file), (host, number), lambda: tell_ready(address))
     finally:
         port.close()
         lock.release()
@@ -156,7 +158,7 @@ def serve(
         raise error
 
 # %% ../../nbs/serve/32_workers.ipynb #b4ee57d8
-def _supervise(settings: ServeSettings, workers: Any, keeper: KeeperProcess, tell_ready) -> None:
+def _supervise(settings: ServeSettings, workers: Any, keeper: KeeperProcess, place: tuple, tell_ready) -> None:
     "Start keeper and workers, and look after both until somebody says stop."
     board, bare = Board(settings.home), workers.keep_subprocess_alive
 
@@ -172,7 +174,8 @@ def _supervise(settings: ServeSettings, workers: Any, keeper: KeeperProcess, tel
     def wait_until_ready() -> None:
         while not workers.should_exit.wait(0.02):
             if board.active and len(board.living()) >= settings.workers and board.ready(board.active):
-                return tell_ready()
+                with suppress(OSError), socket.create_connection(place, timeout=5):
+                    return tell_ready()
 
     keeper.look()
     threading.Thread(target=wait_until_ready, daemon=True).start()
