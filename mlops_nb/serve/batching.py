@@ -6,49 +6,153 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from .answer import Answer
 from .preparation import Unsure
 from .problems import Problem
-from .served import Answer, ServedModel
+from .served import ServedModel
 from .table import Table
 
-log = logging.getLogger("mlops_nb.serve")
-
 # %% auto #0
-__all__ = ['log', 'Batcher']
+__all__ = ['Waiting', 'Lanes', 'Batcher']
 
 # %% ../../nbs/serve/07_batching.ipynb #0e425bce
-class _Waiting(NamedTuple):
+class Waiting(NamedTuple):
+    "A request that waits for its answer."
+
     model: ServedModel
     table: Table
     future: asyncio.Future
 
 
-class Batcher:
-    "Answers requests of one event loop, together where they come together."
+class Lanes:
+    "The requests that wait: some for the event loop, some for the worker thread."
+
+    def __init__(
+        self,
+        rows: int,  # In one batch, unless a single request has more
+        limit: int,  # Requests that may wait at once
+    ):
+        self.rows, self.limit = rows, limit
+        self.quick: deque[Waiting] = deque()
+        self.slow: deque[Waiting] = deque()
+
+    def __len__(self) -> int:
+        return len(self.quick) + len(self.slow)
+
+    def check_room(self) -> None:
+        "Raise `Problem` when too many wait, those not counted who went away."
+        if len(self) < self.limit:
+            return
+        for queue in (self.quick, self.slow):
+            left = [one for one in queue if not one.future.done()]
+            queue.clear()
+            queue.extend(left)
+        if len(self) >= self.limit:
+            raise Problem(503, "OVERLOADED", f"{self.limit:,} requests wait already", retry_after=1)
+
+    def take(
+        self,
+        queue: deque[Waiting],  # One of the two
+    ) -> list[Waiting]:  # None when nobody waits
+        "The next batch: the first that waits, and those behind it that may go with it."
+        found, rows = [], 0
+        while queue:
+            one, together = queue[0], queue is self.quick or queue[0].model.joins
+            if found and (not together or one.model is not found[0].model or rows + one.table.rows > self.rows):
+                break
+            queue.popleft()
+            if not one.future.done():
+                found.append(one)
+                rows += one.table.rows
+        return found
+
+# %% ../../nbs/serve/07_batching.ipynb #e68a96d3
+class _Driver:
+    "Takes batches off both lanes, and has them answered."
+
+    def __init__(self, lanes: Lanes, check_every: int):
+        self.lanes, self.check_every = lanes, check_every
+        self.answered, self.batches, self.checked, self.differed = 0, 0, 0, 0
+        self.turning = self.working = False
+        self.worker = ThreadPoolExecutor(1, "mlops-nb-model")
+
+    def queue_quick(self, one: Waiting, loop: asyncio.AbstractEventLoop) -> None:
+        self.lanes.quick.append(one)
+        if not self.turning:
+            self.turning = True
+            loop.call_soon(self._turn, loop)
+
+    def queue_slow(self, one: Waiting, loop: asyncio.AbstractEventLoop) -> None:
+        self.lanes.slow.append(one)
+        if not self.working:
+            self.working = True
+            loop.call_soon(self._work, loop)
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        "Answer one batch here and now."
+        if batch := self.lanes.take(self.lanes.quick):
+            self._answer(batch, loop)
+        self.turning = bool(self.lanes.quick)
+        if self.turning:
+            loop.call_soon(self._turn, loop)
+
+    def _answer(self, batch: list[Waiting], loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            answers = batch[0].model.quick([one.table for one in batch])
+        except Exception as error:
+            if len(batch) > 1:
+                for one in batch:
+                    self._answer([one], loop)
+            elif isinstance(error, Unsure):
+                self.queue_slow(batch[0], loop)
+            else:
+                self.tell(batch, [error], loop)
+            return
+        self.tell(batch, answers, loop)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        "Hand one batch to the worker thread."
+        batch = self.lanes.take(self.lanes.slow)
+        self.working = bool(batch)
+        if batch:
+            work = loop.run_in_executor(self.worker, _ask, batch)
+            work.add_done_callback(lambda work: self._finish(batch, work, loop))
+
+    def _finish(self, batch: list[Waiting], work: asyncio.Future, loop: asyncio.AbstractEventLoop) -> None:
+        self.tell(batch, [asyncio.CancelledError()] * len(batch) if work.cancelled() else work.result(), loop)
+        self._work(loop)
+
+# %% ../../nbs/serve/07_batching.ipynb #009e2c77
+def _ask(batch: list[Waiting]) -> list[Answer | Exception]:
+    "The answer of each, or why there is none."
+    model = batch[0].model
+    try:
+        return [model.answer(batch[0].table)] if len(batch) == 1 else model.slow([one.table for one in batch])
+    except Exception as error:
+        if len(batch) == 1:
+            return [error]
+    return [answer for one in batch for answer in _ask([one])]
+
+# %% ../../nbs/serve/07_batching.ipynb #7e4796f9
+class Batcher(_Driver):
+    "Answers the requests of one event loop, together where they come together."
 
     def __init__(
         self,
         rows: int = 512,  # In one batch; a request with more is answered alone, in the worker thread
         waiting: int = 1024,  # Requests that may wait at once; who comes later is turned away
-        check_every: int = 1000,  # One answer of so many is held against MLflow's
+        check_every: int = 1000,  # One answer by numpy of so many is held against MLflow's
     ):
-        self.rows, self.limit, self.check_every = rows, waiting, check_every
-        self.answered, self.batches, self.checked, self.differed = 0, 0, 0, 0
-        self._quick: deque[_Waiting] = deque()
-        self._slow: deque[_Waiting] = deque()
-        self._due = self._busy = False
-        self._worker = ThreadPoolExecutor(1, "mlops-nb-model")
+        super().__init__(Lanes(rows, waiting), check_every)
 
     @property
     def waiting(self) -> int:
         "How many requests wait."
-        return len(self._quick) + len(self._slow)
+        return len(self.lanes)
 
     async def answer(
         self,
@@ -56,92 +160,23 @@ class Batcher:
         table: Table,  # Rows that fit its signature
     ) -> Answer:
         "Answer a table; raise `Problem` when the model cannot take it, or too many wait."
-        if self.waiting >= self.limit and not self._forget():
-            raise Problem(503, "OVERLOADED", f"{self.limit:,} requests wait already", retry_after=1)
+        self.lanes.check_room()
         loop = asyncio.get_running_loop()
-        one = _Waiting(model, table, loop.create_future())
-        if model.path == "numpy" and table.rows <= self.rows:
-            self._quick.append(one)
-            if not self._due:
-                self._due = True
-                loop.call_soon(self._turn, loop)
-        else:
-            self._queue_slow(one, loop)
+        one = Waiting(model, table, loop.create_future())
+        quick = model.path == "numpy" and table.rows <= self.lanes.rows
+        (self.queue_quick if quick else self.queue_slow)(one, loop)
         return await one.future
 
-    def close(self) -> None:
-        "End the worker thread, after what it is at."
-        self._worker.shutdown()
-
-    def _forget(self) -> bool:
-        "Take those out of the queues who went away; whether there were any."
-        before = self.waiting
-        for queue in (self._quick, self._slow):
-            left = [one for one in queue if not one.future.done()]
-            queue.clear()
-            queue.extend(left)
-        return self.waiting < before
-
-    def _take(self, queue: deque[_Waiting], together: bool) -> list[_Waiting]:
-        "The next batch: the first that waits, and those behind it that may go with it."
-        found, rows = [], 0
-        while queue and not (found and (rows + queue[0].table.rows > self.rows or not together
-                                        or queue[0].model is not found[0].model)):
-            one = queue.popleft()
-            if not one.future.done():
-                found.append(one)
-                rows += one.table.rows
-        return found
-
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        "Answer one batch here and now."
-        if batch := self._take(self._quick, True):
-            self._quickly(batch, loop)
-        self._due = bool(self._quick)
-        if self._due:
-            loop.call_soon(self._turn, loop)
-
-    def _quickly(self, batch: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
-        "Answer a batch in numpy; who needs the model itself waits for the worker thread."
-        try:
-            answers = batch[0].model.quick([one.table for one in batch])
-        except Exception as error:
-            if len(batch) > 1:
-                for one in batch:
-                    self._quickly([one], loop)
-                return
-            if isinstance(error, Unsure):
-                self._queue_slow(batch[0], loop)
-                return
-            answers = [error]
-        self._tell(batch, answers, loop)
-
-    def _queue_slow(self, one: _Waiting, loop: asyncio.AbstractEventLoop) -> None:
-        self._slow.append(one)
-        if not self._busy:
-            self._busy = True
-            loop.call_soon(self._start, loop)
-
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        "Hand one batch to the worker thread."
-        batch = self._take(self._slow, self._slow[0].model.joins) if self._slow else []
-        if not batch:
-            self._busy = bool(self._slow)
-            if self._busy:
-                loop.call_soon(self._start, loop)
-            return
-        done = loop.run_in_executor(self._worker, _answers, batch)
-        done.add_done_callback(lambda done: self._finish(batch, done, loop))
-
-    def _finish(self, batch: list[_Waiting], done: asyncio.Future, loop: asyncio.AbstractEventLoop) -> None:
-        self._tell(batch, done.result() if not done.cancelled() else [asyncio.CancelledError()] * len(batch), loop)
-        self._start(loop)
-
-    def _tell(self, batch: list[_Waiting], answers: list[Any], loop: asyncio.AbstractEventLoop) -> None:
+    def tell(
+        self,
+        batch: list[Waiting],  # Requests
+        answers: list[Answer | Exception],  # One each
+        loop: asyncio.AbstractEventLoop,  # In which they wait
+    ) -> None:
         "Give each its answer, and have one looked at now and then."
-        self.batches += 1
+        self.batches, due = self.batches + 1, []
         for one, answer in zip(batch, answers, strict=True):
-            if one.future.done():
+            if one.future.done():  # who asked went away
                 continue
             if isinstance(answer, BaseException):
                 one.future.set_exception(answer)
@@ -149,19 +184,14 @@ class Batcher:
             one.future.set_result(answer)
             self.answered += 1
             if one.model.path == "numpy" and self.answered % self.check_every == 0:
-                loop.run_in_executor(self._worker, self._check, one.model, one.table, answer)
+                due.append((one, answer))
+        for one, answer in due:
+            loop.run_in_executor(self.worker, self._check, one, answer)
 
-    def _check(self, model: ServedModel, table: Table, answer: Answer) -> None:
+    def _check(self, one: Waiting, answer: Answer) -> None:
         self.checked += 1
-        self.differed += not model.check(table, answer)
+        self.differed += not one.model.check(one.table, answer)
 
-
-def _answers(batch: list[_Waiting]) -> list[Answer | Exception]:
-    "The answer of each, or why there is none; asked of the model itself when there are several."
-    model = batch[0].model
-    try:
-        return [model.answer(batch[0].table)] if len(batch) == 1 else model.slow([one.table for one in batch])
-    except Exception as error:
-        if len(batch) == 1:
-            return [error]
-    return [answer for one in batch for answer in _answers([one])]
+    def close(self) -> None:
+        "End the worker thread, after what it is at."
+        self.worker.shutdown()

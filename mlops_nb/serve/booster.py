@@ -38,7 +38,7 @@ class Booster:
         "Ask the trees."
         own = self._own
         if not hasattr(own, "proxy"):
-            own.proxy = _proxy(self._library)
+            own.proxy = _Proxy(self._library)
             own.shape, own.count = ctypes.POINTER(ctypes.c_uint64)(), ctypes.c_uint64()
             own.values = ctypes.POINTER(ctypes.c_float)()
             own.told = ctypes.byref(own.shape), ctypes.byref(own.count), ctypes.byref(own.values)
@@ -54,7 +54,7 @@ class Booster:
         return found.reshape(shape) if len(shape) == 2 else found
 
 
-class _proxy:
+class _Proxy:
     "A place where xgboost looks for the matrix; it is let go of with its thread."
 
     def __init__(self, library: Any):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .learners import learner_of
-from .preparation import Preparation, Unsupported, Unsure
+from .preparation import Preparation, Unsupported, Unsure, flat_steps
 from .signature import Signature
 from .table import Table
 
@@ -29,12 +29,12 @@ class Quick:
         signature: Signature,
         order: str = "C",  # How matrices lie in memory: "C" or "F"
     ):
-        steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
+        steps = flat_steps(model)
         named = list(getattr(model, "feature_names_in_", signature.names))
         if named != list(signature.names):
             raise Unsupported("columns in another order than that of the signature")
+        self.learner = learner_of(steps[-1], method, bool(getattr(steps[0], "sparse_output_", False)))
         self.prepare, self.order = Preparation(steps[:-1], signature, order), order
-        self.learner = learner_of(steps[-1], method, self.prepare.sparse)
 
     def begin(
         self,

@@ -15,7 +15,7 @@ from .table import FORMS
 
 # %% auto #0
 __all__ = ['Step', 'NUMERIC', 'COLUMNWISE', 'UNKNOWN', 'Unsupported', 'Unsure', 'numeric_step', 'Codes', 'Levels', 'Numbers',
-           'Preparation']
+           'Preparation', 'flat_steps']
 
 # %% ../../nbs/serve/04c_preparation.ipynb #fae98efd
 class Unsupported(Exception):
@@ -29,23 +29,7 @@ class Unsure(Exception):
 Step = Callable[[np.ndarray], np.ndarray]  # From numbers to numbers, shape (rows, columns); it may change them in place
 
 # %% ../../nbs/serve/04c_preparation.ipynb #99f292a2
-def _scale(part: Any) -> Step:
-    "Of a StandardScaler."
-    mean, scale = part.mean_ if part.with_mean else None, part.scale_ if part.with_std else None
-
-    def step(block: np.ndarray) -> np.ndarray:
-        if mean is not None:
-            block -= mean
-        if scale is not None:
-            block /= scale
-        return block
-    return step
-
-
-def _robust(part: Any) -> Step:
-    "Of a RobustScaler."
-    center, scale = part.center_ if part.with_centering else None, part.scale_ if part.with_scaling else None
-
+def _shift(center: np.ndarray | None, scale: np.ndarray | None) -> Step:
     def step(block: np.ndarray) -> np.ndarray:
         if center is not None:
             block -= center
@@ -55,8 +39,15 @@ def _robust(part: Any) -> Step:
     return step
 
 
+def _standard(part: Any) -> Step:
+    return _shift(part.mean_ if part.with_mean else None, part.scale_ if part.with_std else None)
+
+
+def _robust(part: Any) -> Step:
+    return _shift(part.center_ if part.with_centering else None, part.scale_ if part.with_scaling else None)
+
+
 def _minmax(part: Any) -> Step:
-    "Of a MinMaxScaler."
     if part.clip:
         raise Unsupported("MinMaxScaler(clip=True)")
 
@@ -68,7 +59,6 @@ def _minmax(part: Any) -> Step:
 
 
 def _cut(part: Any) -> Step:
-    "Of `ClipOutliers`."
     low, high = (np.array([ends[name] for name in part.feature_names_in_], dtype=float)
                  for ends in (part.low_, part.high_))
 
@@ -79,8 +69,7 @@ def _cut(part: Any) -> Step:
 
 
 def _fill(part: Any) -> Step:
-    "Of a SimpleImputer of numbers."
-    if part.statistics_.dtype.kind not in "fiu" or not _is_nan(part.missing_values):
+    if part.statistics_.dtype.kind not in "fiu" or part.missing_values == part.missing_values:
         raise Unsupported("SimpleImputer of something else than numbers")
     values = part.statistics_.astype(float)
     if np.isnan(values).any():
@@ -94,18 +83,14 @@ def _fill(part: Any) -> Step:
         return np.hstack([block, holes[:, told]]) if len(told) else block
     return step
 
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and value != value
-
-
+# %% ../../nbs/serve/04c_preparation.ipynb #8cf342ab
 def _same(part: Any) -> Step:
     if getattr(part, "func", None) is not None:
         raise Unsupported("FunctionTransformer")
     return lambda block: block
 
 
-NUMERIC = {"StandardScaler": _scale, "RobustScaler": _robust, "MinMaxScaler": _minmax, "ClipOutliers": _cut,
+NUMERIC = {"StandardScaler": _standard, "RobustScaler": _robust, "MinMaxScaler": _minmax, "ClipOutliers": _cut,
            "SimpleImputer": _fill, "FunctionTransformer": _same}
 
 
@@ -199,7 +184,7 @@ def _widths(parts: Sequence[Any]) -> list[int]:
             return [times] * len(part.categories_)
     return [1] * len(next(part.categories_ for part in parts if hasattr(part, "categories_")))
 
-
+# %% ../../nbs/serve/04c_preparation.ipynb #c48d0224
 class _Ask:
     "What transformers make of the values of one column."
 
@@ -229,22 +214,20 @@ class _Ask:
     def table(self, known: list[Any], kind: str) -> tuple[Codes, np.ndarray]:
         "The line of each value, and the lines."
         codes, lines = Codes({value: line for line, value in enumerate(known)}), [*self(known)]
-        strange = {"string": UNKNOWN, "boolean": None}.get(kind, max(known) + 1 if kind != "string" else None)
-        for name, value in (("other", strange), ("nan", float("nan")), (None, None)):
-            if (name != "nan" and value is None and kind != "string") or (name == "nan" and kind in ("long", "integer", "boolean")):
-                continue
-            try:
-                line = self([value])[0]
-            except (ValueError, TypeError):
-                line = None  # it refuses such a value
-            if name:
-                setattr(codes, name, -1 if line is None else len(lines))
-            else:
-                codes[None] = -1 if line is None else len(lines)
-            lines += [] if line is None else [line]
-        if kind == "double":
-            codes[None] = codes.nan  # a number that is missing is NaN
+        if kind != "boolean":
+            codes.other = self._more(UNKNOWN if kind == "string" else max(known) + 1, lines)
+        if kind in ("string", "double"):
+            codes.nan = self._more(float("nan"), lines)
+            codes[None] = self._more(None, lines) if kind == "string" else codes.nan
         return codes, np.array(lines)
+
+    def _more(self, value: Any, lines: list[np.ndarray]) -> int:
+        "Add the line of one more value; -1 when it is refused."
+        try:
+            lines += [*self([value])]
+        except (ValueError, TypeError):
+            return -1
+        return len(lines) - 1
 
 # %% ../../nbs/serve/04c_preparation.ipynb #d4a618dd
 class Numbers:
@@ -276,7 +259,7 @@ class Numbers:
             block = step(block)
         return block
 
-
+# %% ../../nbs/serve/04c_preparation.ipynb #6cd0a76c
 class Preparation:
     "From the columns of a table to the matrix that a learner takes."
 
@@ -286,21 +269,19 @@ class Preparation:
         signature: Signature,
         order: str = "C",  # How the matrix lies in memory: "C" row by row, "F" column by column
     ):
-        parts = [part for part in parts if part is not None and not isinstance(part, str)]
-        self.order, self.sparse, everything = order, False, range(len(signature.names))
+        self.order, self.sparse = order, False
         self.blocks: list[tuple[Any, int, int]] = []
         self.steps: list[Step] = []
         if parts and type(parts[0]).__name__ == "ColumnTransformer":
             first, *rest = parts
             self._columns(first, signature)
             self.steps = [numeric_step(part) for part in rest]
+            if self.sparse and rest:
+                raise Unsupported("steps after a sparse matrix")
         else:
-            self.blocks = [(block := _block(parts, everything, signature), 0, block.width)]
+            block = _block(parts, range(len(signature.names)), signature)
+            self.blocks = [(block, 0, block.width)]
         self.width = self.blocks[-1][2]
-        if self.sparse and self.steps:
-            raise Unsupported("steps after a sparse matrix")
-        if self.steps:
-            self.after = self(self._empty(signature)).shape[1]
 
     def _columns(self, transformer: Any, signature: Signature) -> None:
         "The parts of a column transformer."
@@ -310,20 +291,16 @@ class Preparation:
         for name, part, _ in transformer.transformers_:
             span, places = transformer.output_indices_[name], transformer._transformer_to_input_indices[name]
             if span.stop > span.start:
-                steps = [step for _, step in part.steps] if hasattr(part, "steps") else [part]
-                found.append((_block(steps, places, signature), span.start, span.stop))
+                found.append((_block(flat_steps(part), places, signature), span.start, span.stop))
         self.blocks = sorted(found, key=lambda one: one[1])
         if any(block.width != stop - start for block, start, stop in self.blocks):
-            raise Unsupported("a part of another width than was written down")
-
-    def _empty(self, signature: Signature) -> list[tuple]:
-        return [("",) if column.kind in ("string", "datetime") else (0,) for column in signature.columns]
+            raise Unsupported("a part of an unexpected width")
 
     def __call__(
         self,
         columns: Sequence[Sequence[Any]],  # All columns of a table
     ) -> np.ndarray:  # Shape (rows, features)
-        "Prepare the rows; raise `Unsure` where a transformer has to be asked."
+        "Prepare rows; raise `Unsure` where a transformer has to be asked."
         out = np.empty((len(columns[0]), self.width), order=self.order)
         for block, start, stop in self.blocks:
             block(columns, out[:, start:stop])
@@ -332,7 +309,15 @@ class Preparation:
         return out
 
 
+def flat_steps(
+    part: Any,  # A transformer, a learner, or a pipeline, of pipelines maybe
+) -> list[Any]:  # Without those that do nothing
+    "The steps of a pipeline, one after the other."
+    if hasattr(part, "steps"):
+        return [step for _, inner in part.steps for step in flat_steps(inner)]
+    return [] if part is None or isinstance(part, str) else [part]
+
+
 def _block(parts: Sequence[Any], places: Sequence[int], signature: Signature) -> Any:
-    parts = [part for part in parts if part is not None and not isinstance(part, str)]
     words = any(hasattr(part, "categories_") for part in parts)
     return (Levels if words else Numbers)(parts, list(places), signature)

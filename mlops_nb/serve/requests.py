@@ -20,7 +20,7 @@ import orjson
 from ..data.lazy import LazyModule
 from .problems import Problem
 from .signature import Signature
-from .table import FORMS, Table, Where, check_rows
+from .table import FORMS, Table, check_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -270,7 +270,7 @@ def read_invocation(
     body: bytes,
     content_type: str,  # Of the request: JSON or CSV
     signature: Signature,
-    limits: Limits = Limits(),  # noqa: B008  it cannot be changed
+    limits: Limits = Limits(),
 ) -> Table:
     "Read a request in MLflow's protocol; raise `Problem` that names what is wrong with it."
     if content_type != "application/json":
@@ -288,10 +288,14 @@ def read_invocation(
         return from_split(given, signature, limits, longest)
     if form == "inputs" and type(given) is dict:
         return from_inputs(given, signature, limits, longest)
-    if form != "dataframe_records" and type(given) is list and len(signature.names) == 1:
-        if given and type(given[0]) is not dict:  # of a single column, MLflow takes the bare values
-            return from_inputs({signature.names[0]: given}, signature, limits, longest)
+    if form != "dataframe_records" and len(signature.names) == 1 and _are_bare(given):
+        return from_inputs({signature.names[0]: given}, signature, limits, longest)
     return from_records(given, signature, limits, form, longest)
+
+
+def _are_bare(given: Any) -> bool:
+    "Whether these are bare values, which MLflow takes for a single column."
+    return type(given) is list and bool(given) and type(given[0]) is not dict
 
 
 def _check_fields(found: dict[str, Any]) -> None:
@@ -309,7 +313,7 @@ def read_records(
     body: bytes,
     content_type: str,  # Of the request: JSON
     signature: Signature,
-    limits: Limits = Limits(),  # noqa: B008  it cannot be changed
+    limits: Limits = Limits(),
 ) -> tuple[Table, dict[str, list[str | int]]]:  # The rows, and `entity`: a key for each, if there are any
     'Read {"records": [...], "entity": [...]}, a list of records, or one; raise `Problem` that names what is wrong.'
     if content_type != "application/json":

@@ -15,10 +15,10 @@ import numpy as np
 from ..errors import MlopsError, RegistryError
 from ..model.package import TRUSTED
 from ..model.versions import ModelVersion
+from .answer import Answer, ask
+from .choice import agree, choose
 from .fast import Fast
-from .learners import LEARNERS
-from .preparation import COLUMNWISE, NUMERIC, Unsupported, Unsure
-from .probe import probes, same
+from .preparation import Unsure
 from .problems import Problem
 from .signature import Signature
 from .table import Table, check_rows
@@ -26,50 +26,34 @@ from .table import Table, check_rows
 log = logging.getLogger("mlops_nb.serve")
 
 # %% auto #0
-__all__ = ['log', 'ROWWISE', 'LINES', 'BLAMED', 'Answer', 'ServedModel', 'choose', 'check', 'example_rows', 'check_plain']
+__all__ = ['log', 'check_plain', 'SlowModel', 'example_rows', 'ServedModel']
 
-# %% ../../nbs/serve/06_served.ipynb #e658bd30
-class Answer:
-    "What a model says of the rows of one table."
+# %% ../../nbs/serve/06_served.ipynb #c3b5c064
+def check_plain(
+    files: Path,  # Of a model
+    told: str,  # What it is called in a message
+    trusted: Iterable[str],  # Types that may be in it
+) -> None:
+    "Raise `RegistryError` when a model would run code of its own, or holds types that are not trusted."
+    import skops.io
+    from mlflow.models import Model
 
-    __slots__ = ("_labels", "classes", "output")
+    try:
+        flavors = Model.load(str(files)).flavors
+    except Exception as error:
+        raise RegistryError(f"{told} cannot be read: {type(error).__name__}", "fetch its files again") from error
+    plain = flavors.get("sklearn", {}).get("serialization_format") == "skops"
+    loader = flavors.get("python_function", {}).get("loader_module")
+    if not plain or loader != "mlflow.sklearn" or not (files / "model.skops").is_file():
+        raise RegistryError(f"{told} is not stored as plain data: loading it runs whatever code it holds",
+                            "when you trust whoever registered it: allow_pickle=True")
+    if strange := sorted(set(skops.io.get_untrusted_types(file=files / "model.skops")) - {*trusted}):
+        raise RegistryError(f"{told} holds types that are not trusted: {', '.join(strange)}",
+                            "pass them as `trusted` if you answer for them")
 
-    def __init__(
-        self,
-        output: Any,  # What MLflow's `predict` gives, a row each: an array or a list
-        classes: np.ndarray | None = None,  # In the order of the columns of `output`, when it holds probabilities
-        labels: np.ndarray | None = None,  # Where they are not the most probable classes
-    ):
-        self.output, self.classes, self._labels = output, classes, labels
-
-    @property
-    def probabilities(self) -> np.ndarray | None:
-        "Of each class, shape (rows, classes); None when the model gives none."
-        return self.output if self.classes is not None else None
-
-    @property
-    def labels(self) -> list | None:
-        "The class of each row; None when the model gives no probabilities."
-        if self.classes is None:
-            return None
-        return (self.classes[self.output.argmax(axis=1)] if self._labels is None else self._labels).tolist()
-
-    def predictions(self) -> list:  # What JSON can hold
-        "The output as MLflow's server writes it."
-        return self.output.tolist() if isinstance(self.output, np.ndarray) else self.output
-
-    def part(
-        self,
-        start: int,  # First row
-        stop: int,  # The row after the last
-    ) -> Answer:
-        "The answer of some of the rows."
-        labels = None if self._labels is None else self._labels[start:stop]
-        return Answer(self.output[start:stop], self.classes, labels)
-
-# %% ../../nbs/serve/06_served.ipynb #3eb4f57a
-class ServedModel:
-    "A model in memory, and the quickest way to its answers that gives the same as MLflow's."
+# %% ../../nbs/serve/06_served.ipynb #d23ec947
+class SlowModel:
+    "A model in memory, asked in its own way."
 
     def __init__(
         self,
@@ -84,15 +68,67 @@ class ServedModel:
         self.method = metadata.flavors["python_function"].get("predict_fn", "predict")
         self.classes = np.asarray(self.estimator.classes_) if self.method == "predict_proba" else None
         self.rows = example_rows(pyfunc.input_example, self.signature)
-        self.path, self.why, self.differences = "pyfunc", "", 0
+        self.path, self.why = "pyfunc", ""  # See `choose`
         self.joins = False  # Whether rows of several requests may go into one frame
-        self._fast: Fast | None = None
-        self._labels = False  # Whether the model's labels are others than the most probable classes
+        self.own_labels = False  # Whether the model's labels are others than its most probable classes
 
     @property
     def example(self) -> list[dict[str, Any]]:
         "The records that were registered with the model, or none."
         return Table(self.signature, self.rows).records()
+
+    def reference(
+        self,
+        table: Table,  # Rows that fit the signature
+    ) -> Answer:
+        "What MLflow's own `predict` says; raise `Problem` when the model cannot take the values."
+        return Answer(ask(self.pyfunc.predict, table.frame()), self.classes)
+
+    def slow(
+        self,
+        tables: Sequence[Table],  # Each of one request; more than one only when the model `joins`
+    ) -> list[Answer]:  # One each
+        "Ask the model itself; raise `Problem` when it cannot take the values."
+        predict = self.pyfunc.predict if self.path == "pyfunc" else getattr(self.estimator, self.method)
+        frame = Table.join(tables).frame()
+        output = ask(predict, frame)
+        if len(output) != len(frame):
+            raise Problem(500, "MODEL_OUTPUT_ERROR", "the model did not answer row by row")
+        answer = Answer(output, self.classes, ask(self.estimator.predict, frame) if self.own_labels else None)
+        if len(tables) == 1:
+            return [answer]
+        ends = np.cumsum([table.rows for table in tables]).tolist()
+        return [answer.part(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name} version {self.version}, {self.path}{self.why and ': '}{self.why})"
+
+# %% ../../nbs/serve/06_served.ipynb #3e7da05b
+def example_rows(
+    frame: Any,  # What was registered as an example
+    signature: Signature,
+) -> list[list[Any]]:  # None when there is no frame, or one that does not fit
+    "The rows of an example, as they would come from a request."
+    if not hasattr(frame, "columns") or not set(signature.names) <= set(frame.columns):
+        return []
+    columns = []
+    for column in signature.columns:
+        values = frame[column.name]
+        values = (values.map(lambda value: value.isoformat(), na_action="ignore") if column.kind == "datetime"
+                  else values).astype(object)
+        columns.append(values.where(values.notna(), None).tolist())
+    try:
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        return [*check_rows(rows, signature, lambda row, name: name).values]
+    except Problem:
+        return []
+
+# %% ../../nbs/serve/06_served.ipynb #bdca41b0
+class ServedModel(SlowModel):
+    "A model in memory, and the quickest way to its answers that gives the same as MLflow's."
+
+    fast: Fast | None = None  # The way by numpy
+    differences = 0  # Answers that were not MLflow's
 
     @classmethod
     def load(
@@ -110,7 +146,7 @@ class ServedModel:
             check_plain(Path(files), told, [*TRUSTED, *trusted])
         try:
             found = cls(mlflow.pyfunc.load_model(str(files), suppress_warnings=True), version)
-            found.choose()
+            choose(found)
         except MlopsError:
             raise
         except Exception as error:
@@ -135,216 +171,17 @@ class ServedModel:
         tables: Sequence[Table],  # Each of one request
     ) -> list[Answer]:
         "Answer several requests in numpy; raise `Unsure` when one of them needs the model itself."
-        return [Answer(output, self.classes) for output in self._fast.answers(tables)]
+        return [Answer(output, self.classes) for output in self.fast.answers(tables)]
 
-    def slow(
+    def check(
         self,
-        tables: Sequence[Table],  # Each of one request; more than one only when the model `joins`
-    ) -> list[Answer]:
-        "Ask the model itself; raise `Problem` when it cannot take the values."
-        predict = self.pyfunc.predict if self.path == "pyfunc" else getattr(self.estimator, self.method)
-        frame = Table.join(tables).frame()
-        output = _asked(predict, frame)
-        if len(output) != len(frame):
-            raise Problem(500, "MODEL_OUTPUT_ERROR", "the model did not answer row by row")
-        answer = Answer(output, self.classes, _asked(self.estimator.predict, frame) if self._labels else None)
-        if len(tables) == 1:
-            return [answer]
-        ends = np.cumsum([table.rows for table in tables]).tolist()
-        return [answer.part(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-
-    def reference(
-        self,
-        table: Table,  # Rows that fit the signature
-    ) -> Answer:
-        "What MLflow's own `predict` says; raise `Problem` when the model cannot take the values."
-        return Answer(_asked(self.pyfunc.predict, table.frame()), self.classes)
-
-    def __repr__(self) -> str:
-        return f"ServedModel({self.name} version {self.version}, {self.path}{': ' if self.why else ''}{self.why})"
-
-# %% ../../nbs/serve/06_served.ipynb #3d60c4f0
-ROWWISE = {"Pipeline", "ColumnTransformer", "FunctionTransformer", "DateParts", "Coded", *COLUMNWISE, *NUMERIC, *LEARNERS}
-LINES = ("Logistic", "Linear", "Ridge", "Lasso", "Elastic")  # their sums depend on the number of rows
-
-
-def choose(
-    self: ServedModel,  # Just loaded
-) -> None:
-    "Find the quickest way that is right; raise `Problem` when the model cannot answer its own example."
-    if not self.rows:
-        self.why = "the model has no example to be tried on"
-        return
-    self.slow([Table(self.signature, self.rows)])
-    if self.estimator is None or self.method not in ("predict", "predict_proba"):
-        self.why = "it is no model of scikit-learn"
-        return
-    told = []
-    for order in "CF":
-        try:
-            self._fast = Fast(self.estimator, self.method, self.signature, order)
-        except Unsupported as error:
-            told.append(f"{error} has no quick form")
-            break
-        except Exception as error:  # a model of another make than those that we know
-            told.append(f"its translation failed: {type(error).__name__}")
-            break
-        self.path = "numpy"
-        if _is_right(self, _known(self._fast)):
-            return
-        told.append("the quick answers differ from MLflow's")
-    self._fast, self.path, self.why = None, "native", told[-1]
-    if not _is_right(self, {}):
-        self.path, self.why = "pyfunc", "the answers of scikit-learn differ from MLflow's"
-    self._labels = self.classes is not None and _own_labels(self)
-    self.joins = self.path == "native" and not self._labels and _is_rowwise(self.estimator) and _is_joinable(self)
-
-
-def check(
-    self: ServedModel,
-    table: Table,  # Rows that were answered
-    answer: Answer | None = None,  # What they were told; None: answer them again
-) -> bool:
-    "Whether an answer is MLflow's, to the last bit; a way that is wrong once is not taken again."
-    try:
-        theirs = self.reference(table).output
-        right = same((answer or self.answer(table)).output, theirs)
-    except Problem:  # one refuses what the other has answered
-        right = answer is None and _refused(self, table)
-    if not right:
+        table: Table,  # Rows that were answered
+        answer: Answer | None = None,  # What they were told; None: answer them again
+    ) -> bool:
+        "Whether an answer is MLflow's, to the last bit; a way that is wrong once is not taken again."
+        if agree(self, table, answer):
+            return True
         self.differences += 1
         self.path, self.why, self.joins = "pyfunc", "an answer differed from MLflow's", False
-        log.error("%s version %s: an answer differed from MLflow's; it is asked in MLflow's way from now on",
-                  self.name, self.version)
-    return right
-
-
-ServedModel.choose, ServedModel.check = choose, check
-
-# %% ../../nbs/serve/06_served.ipynb #ff9abc5f
-def _is_right(model: ServedModel, known: dict[int, list]) -> bool:
-    "Whether a way gives MLflow's answers on the probe."
-    usual, odd = probes(model.signature, model.rows, known)
-    theirs = []
-    for table in usual:
-        try:
-            theirs.append(model.reference(table).output)
-        except Problem:
-            return False
-        if not same(model.answer(table).output, theirs[-1]):
-            return False
-    if model.path == "numpy":
-        try:
-            together = model.quick(usual)
-        except Unsure:
-            return False
-        if not all(same(ours.output, other) for ours, other in zip(together, theirs, strict=True)):
-            return False
-    return all(_agrees(model, table) for table in odd)
-
-
-def _agrees(model: ServedModel, table: Table) -> bool:
-    "Whether both ways answer the same, or both refuse."
-    try:
-        theirs = model.reference(table).output
-    except Problem:
-        return _refused(model, table)
-    try:
-        return same(model.answer(table).output, theirs)
-    except Problem:
+        log.error("%s version %s: %s; from now on it is asked in MLflow's way", self.name, self.version, self.why)
         return False
-
-
-def _refused(model: ServedModel, table: Table) -> bool:
-    try:
-        model.answer(table)
-    except Problem:
-        return True
-    return False
-
-
-def _known(fast: Fast) -> dict[int, list]:
-    "The levels that a model has learnt, by the place of their column."
-    parts = [quick for quick, _ in fast.model.parts] if hasattr(fast.model, "parts") else [fast.model]
-    return {at: [value for value in codes if value is not None]
-            for quick in parts for block, _, _ in quick.prepare.blocks
-            for at, codes, *_ in getattr(block, "tables", ())}
-
-
-def _own_labels(model: ServedModel) -> bool:
-    "Whether the labels of a model are others than its most probable classes, such as with a threshold of its own."
-    for table in probes(model.signature, model.rows, {})[0]:
-        found = _asked(model.estimator.predict, table.frame())
-        if not same(np.asarray(found), model.classes[model.slow([table])[0].output.argmax(axis=1)]):
-            return True
-    return False
-
-
-def _is_rowwise(estimator: Any) -> bool:
-    "Whether no row of a frame has to do with another, in no part of a model."
-    parts = [estimator, *(part for part in estimator.get_params(deep=True).values() if hasattr(part, "get_params"))]
-    names = {type(part).__name__ for part in parts}
-    return names <= ROWWISE and not any(name.startswith(LINES) for name in names)
-
-
-def _is_joinable(model: ServedModel) -> bool:
-    "Whether requests get the same answers together as each alone."
-    usual = probes(model.signature, model.rows, {})[0]
-    together = model.slow(usual)
-    return all(same(ours.output, model.slow([table])[0].output) for ours, table in zip(together, usual, strict=True))
-
-# %% ../../nbs/serve/06_served.ipynb #6e66fc62
-BLAMED = (ValueError, TypeError, KeyError, IndexError, ArithmeticError)  # what models raise for values they cannot take
-
-
-def _asked(predict: Any, frame: Any) -> Any:
-    "What a model says to a frame, as an array or a list; raise `Problem` when it cannot take the values."
-    from mlflow.exceptions import MlflowException
-
-    try:
-        output = predict(frame)
-    except (*BLAMED, MlopsError, MlflowException) as error:
-        log.info("the model could not answer: %s: %s", type(error).__name__, error)
-        raise Problem(400, "MODEL_INPUT_ERROR", "the model cannot answer these values") from error
-    if hasattr(output, "to_dict"):  # a frame or a series
-        output = (output.to_frame() if output.ndim == 1 else output).to_dict(orient="records")
-    return output
-
-
-def example_rows(
-    frame: Any,  # What was registered as an example
-    signature: Signature,
-) -> list[list[Any]]:  # None when there is no frame, or one that does not fit
-    "The rows of an example, as they would come from a request."
-    if not hasattr(frame, "columns") or not set(signature.names) <= set(frame.columns):
-        return []
-    columns = []
-    for column in signature.columns:
-        values = frame[column.name]
-        values = (values.map(lambda value: value.isoformat(), na_action="ignore") if column.kind == "datetime"
-                  else values).astype(object)
-        columns.append(values.where(values.notna(), None).tolist())
-    try:
-        return [*check_rows([list(row) for row in zip(*columns, strict=True)], signature, lambda row, name: name).values]
-    except Problem:
-        return []
-
-
-def check_plain(
-    files: Path,  # Of a model
-    told: str,  # What it is called in a message
-    trusted: Iterable[str],  # Types that may be in it
-) -> None:
-    "Raise `RegistryError` when a model would run code of its own, or holds types that are not trusted."
-    import skops.io
-    from mlflow.models import Model
-
-    flavors = Model.load(str(files)).flavors
-    plain = flavors.get("sklearn", {}).get("serialization_format") == "skops"
-    loader = flavors.get("python_function", {}).get("loader_module")
-    if not plain or loader != "mlflow.sklearn" or not (files / "model.skops").is_file():
-        raise RegistryError(f"{told} is not stored as plain data: loading it runs whatever code it holds",
-                            "when you trust whoever registered it: allow_pickle=True")
-    if strange := sorted(set(skops.io.get_untrusted_types(file=files / "model.skops")) - {*trusted}):
-        raise RegistryError(f"{told} holds types that are not trusted: {', '.join(strange)}",
-                            "pass them as `trusted` if you answer for them")

@@ -128,7 +128,8 @@ def _mend(value: Any, column: Column, field: Callable[[], str]) -> Any:
             return value if column.kind == "string" else None
     schema = column.schema()["type"]
     wanted = " or ".join(schema) if isinstance(schema, list) else schema
-    raise Problem(400, "WRONG_TYPE", f"`{column.name}` is {column.kind}: it takes {wanted}, not {_told(value)}", field())
+    message = f"`{column.name}` is {column.kind}: it takes {wanted}, not {_told(value)}"
+    raise Problem(400, "WRONG_TYPE", message, field())
 
 
 def _told(value: Any) -> str:
@@ -139,7 +140,7 @@ def _told(value: Any) -> str:
         return f"the number {value}"
     return {str: "a string", list: "an array", dict: "an object"}[type(value)]
 
-
+# %% ../../nbs/serve/02b_table.ipynb #bf6ef867
 def _check_whole(values: Sequence[Sequence[Any]], signature: Signature, where: Where) -> bool:
     "Whether there are whole numbers that a float cannot hold; raise `Problem` for one out of its range."
     large = False

@@ -16,9 +16,6 @@ from .preparation import Unsupported
 __all__ = ['FEW', 'Trees', 'Forest', 'Boosted']
 
 # %% ../../nbs/serve/04d_trees.ipynb #f0fe782b
-FEW = 32  # Rows; for more of them, to ask tree by tree is quicker
-
-
 class Trees:
     "Grown trees as arrays, one after the other."
 
@@ -30,7 +27,7 @@ class Trees:
     ):
         sizes = [len(tree[0]) for tree in trees]
         self.roots = np.cumsum([0, *sizes[:-1]])
-        feature, threshold, left, right, missing, value = (np.concatenate(column) for column in zip(*trees, strict=True))
+        feature, threshold, left, right, missing, value = map(np.concatenate, zip(*trees, strict=True))
         offset, leaf, own = np.repeat(self.roots, sizes), feature < 0, np.arange(len(feature))
         self.feature = np.where(leaf, 0, feature).astype(np.intp)
         self.threshold = np.where(leaf, np.inf, threshold.astype(np.float64))
@@ -79,6 +76,9 @@ class Trees:
         return np.add.reduce(told, axis=0)  # (trees, rows, outputs)
 
 # %% ../../nbs/serve/04d_trees.ipynb #7a2cc5dc
+FEW = 32  # Rows; for more of them, to ask tree by tree is quicker
+
+
 class Forest:
     "The mean of what the trees of a forest say."
 
