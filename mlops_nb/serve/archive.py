@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -96,22 +96,25 @@ def read_tables(
     since: float = -ALWAYS,  # From then on [s since 1970, UTC]
     until: float = ALWAYS,  # Before that
     wanted: Mapping[str, Any] | None = None,  # Only rows with these values, by column of the log
+    columns: Sequence[str] | None = None,  # Only these; None: all
 ) -> pa.Table:  # In no order; a row may be there twice
     "The rows of a stretch of time; raise `DataError` when there is no log."
     if not Path(folder).is_dir():
         raise DataError(f"{folder} is no log", "name the folder that the endpoint writes to")
     place, wanted = Path(folder) / kind.name, wanted or {}
     condition = _condition(since, until, wanted)
-    new = list(_segment_tables(place, kind, since, until, wanted, condition))
+    new = [table.select(columns) if columns else table
+           for table in _segment_tables(place, kind, since, until, wanted, condition)]
     for _ in range(TRIES):
         before = parts(place, since, until)
         try:
-            old = [pq.read_table(path, filters=condition, partitioning=None) for path in before]
+            old = [pq.read_table(path, columns=columns, filters=condition, partitioning=None) for path in before]
             old = [table for table in old if table.num_rows]  # others would widen the types
         except FileNotFoundError:
             continue
         if parts(place, since, until) == before:
-            return join_tables([*old, *new] or [kind.table([])])
+            nothing = kind.table([])
+            return join_tables([*old, *new] or [nothing.select(columns) if columns else nothing])
     raise DataError(f"{place} changes faster than it can be read", "try again, or ask for less time at once")
 
 

@@ -21,7 +21,7 @@ else:
     pa = LazyModule("pyarrow")
 
 # %% auto #0
-__all__ = ['ROLES', 'FACTS', 'Names', 'Rows', 'Logged', 'encode', 'entity_key', 'unfold', 'rows_table', 'join_types',
+__all__ = ['ROLES', 'FACTS', 'Names', 'Rows', 'Logged', 'encode', 'entity_key', 'unfold', 'as_column', 'rows_table', 'join_types',
            'join_tables', 'rows_frame']
 
 # %% ../../nbs/serve/10c_entries.ipynb #9909574f
@@ -154,8 +154,10 @@ def unfold(
         yield row | _answers(answer, entry.get("classes"))
 
 # %% ../../nbs/serve/10c_entries.ipynb #30c291c5
-def _column(values: list) -> pa.Array:
-    "Values of whatever types: numbers and texts as such, what is mixed or nested as text."
+def as_column(
+    values: list,  # Of whatever types
+) -> pa.Array:
+    "Numbers and texts as such, what is mixed or nested as text."
     if not any(isinstance(value, list | dict) for value in values):
         try:
             return pa.array(values)
@@ -181,7 +183,7 @@ def rows_table(
                 if len(values) < count:
                     values.append(None)
     types = _fact_types()
-    return pa.table({name: pa.array(values, types[name]) if name in types else _column(values)
+    return pa.table({name: pa.array(values, types[name]) if name in types else as_column(values)
                      for name, values in columns.items()})
 
 # %% ../../nbs/serve/10c_entries.ipynb #6d7fa52e

@@ -122,7 +122,7 @@ def _mended(row: Sequence[Any], place: int, signature: Signature, where: Where) 
 
 def _mend(value: Any, column: Column, field: Callable[[], str]) -> Any:
     if type(value) is float:
-        if column.kind in RANGES and value.is_integer() and abs(value) <= 2**53:  # beyond it, it was another number
+        if column.kind in RANGES and value.is_integer():
             return int(value)
         if value != value and column.kind in ("string", "datetime"):
             return value if column.kind == "string" else None
