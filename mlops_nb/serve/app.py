@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from .access import Guard, RateLimit
 from .batching import Batcher
 from .deployment import ROLES, Deployment
 from .entries import Logged
+from .feedback import FeedbackLog
 from .http import HTML, TEXT, Request, problem_headers, read_body, respond, to_json
 from .pages import model_page, open_api
 from .predictions import PredictionLog
@@ -26,8 +28,10 @@ from .problems import Problem
 from .requests import Limits, read_invocation, read_records
 from .runtime import Runtime
 from .segments import LogError
+from .sent_labels import read_feedback
 from .served import Answer, ServedModel
 from .settings import ServeSettings
+from .shadow import PLACE, Copying
 from .table import Table
 from .telemetry import Metrics, RequestIds, tell, trace_of
 
@@ -55,10 +59,12 @@ class Endpoint:
         self.limits = Limits(rows=settings.limits.rows)
         self.metrics = Metrics(settings.home / "metrics")
         self.log: PredictionLog | None = None
+        self.feedback: FeedbackLog | None = None
+        self.copying: Copying | None = None
         self._tasks: set[asyncio.Task] = set()
         self.routes: dict[str, tuple[str, Callable]] = {
             "/invocations": ("POST", self._invocations), "/predict": ("POST", self._predict),
-            "/refresh": ("POST", self._refresh),
+            "/feedback": ("POST", self._feedback), "/refresh": ("POST", self._refresh),
             "/": ("GET", self._page), "/model": ("GET", self._model), "/openapi.json": ("GET", self._openapi),
             "/metrics": ("GET", self._metrics), "/ready": ("GET", self._ready), "/version": ("GET", self._version),
             "/ping": ("GET", self._ping), "/health": ("GET", self._ping),
@@ -77,8 +83,12 @@ class Endpoint:
         runtime = self._make_runtime(self.settings)
         runtime.start()
         sys.setswitchinterval(0.0005)  # a thread that loads the next model gives way sooner
-        private, durability = dict(self.settings.log.private), self.settings.log.durability
-        self.log = PredictionLog(self.settings.home / "log", durability, private)
+        kept = self.settings.log
+        where = self.settings.home / "log", kept.durability, kept.private
+        self.log = PredictionLog(*where, key=kept.key)
+        self.feedback = FeedbackLog(where[0], "ack" if kept.durability == "off" else kept.durability, kept.private,
+                                    key=kept.key)
+        self.copying = Copying(place) if (place := os.environ.get(PLACE)) else None
         self.runtime = runtime
         deployment = runtime.deployment()
         tell("ready", model=self.settings.name, version=deployment.champion, deployment=deployment.number)
@@ -86,8 +96,9 @@ class Endpoint:
     def close(self) -> None:
         "Let go of everything."
         self.batcher.close()
-        if self.log is not None:
-            self.log.close()
+        for each in (self.log, self.feedback, self.copying):
+            if each is not None:
+                each.close()
         if self.runtime is not None:
             self.runtime.close()
 
@@ -173,7 +184,14 @@ async def _answer(self: Endpoint, request: Request, read: Read) -> tuple[Answer,
             except Exception as error:
                 tell("challenger failed", "warning", request_id=request.id, version=challenger.version,
                      why=f"{type(error).__name__}: {error}")
-    return await self._answered(request, deployment, 0, champion, table, more), champion
+    answer = await self._answered(request, deployment, 0, champion, table, more)
+    if (
+        deployment.mode == "shadow"
+        and self.copying
+        and not self.copying.send(request.id, request.caller, table, more.get("entity"))
+    ):
+        self.metrics.shadow_dropped.inc()
+    return answer, champion
 
 
 async def _answered(self: Endpoint, request: Request, deployment: Deployment, role: int, model: ServedModel,
@@ -242,12 +260,22 @@ async def _predict(self: Endpoint, request: Request, send: Callable) -> int:
     return 200
 
 
+async def _feedback(self: Endpoint, request: Request, send: Callable) -> int:
+    "What turned out to be true."
+    body = await read_body(request, self.settings.limits)
+    labels = read_feedback(body, request.content_type, self.limits, request.caller)
+    await self.feedback.write(labels)
+    await respond(send, 202, to_json({"taken": len(labels)}), headers=_named(request))
+    return 202
+
+
 def _marks(self: Endpoint, request: Request, model: ServedModel) -> tuple[tuple[bytes, bytes], ...]:
     "Which request this was, and who answered it."
     return (*_named(request), (b"x-model-version", b"%d" % model.version))
 
 
-Endpoint._invocations, Endpoint._predict, Endpoint._marks = _invocations, _predict, _marks
+Endpoint._invocations, Endpoint._predict, Endpoint._feedback = _invocations, _predict, _feedback
+Endpoint._marks = _marks
 
 # %% ../../nbs/serve/30_app.ipynb #323fb621
 async def _ping(self: Endpoint, request: Request, send: Callable) -> int:

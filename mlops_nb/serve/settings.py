@@ -30,6 +30,7 @@ class LogSettings(Part):
 
     durability: Literal["ack", "disk", "fast", "off"] = "ack"  # when an answer may leave: see serve.segments
     private: dict[str, Literal["drop", "hash"]] = {}  # columns that are not kept, or kept as a code
+    key: str = ""  # for hashed columns, or where it is, such as secret://env/LOG_KEY
     keep_days: float | None = Field(None, gt=0)  # what is older goes; None: nothing does
 
 

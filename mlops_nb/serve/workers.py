@@ -20,14 +20,15 @@ from typing import Any
 
 from ..config import Lock, write_whole
 from ..errors import ConfigError
-from ..run.fork import die_with_parent
+from ..run.fork import die_with_parent, socket_folder
 from .deployment import Board, read_deployment
 from .keeper import read_status
 from .settings import ServeSettings
+from .shadow import PLACE
 from .telemetry import log_to, tell
 
 # %% auto #0
-__all__ = ['FILE', 'FRESH', 'WAIT', 'application', 'prepare', 'open_port', 'KeeperProcess', 'serve']
+__all__ = ['FILE', 'FRESH', 'WAIT', 'application', 'prepare', 'open_port', 'Helper', 'serve']
 
 # %% ../../nbs/serve/32_workers.ipynb #e89c93ef
 FILE = "MLOPS_NB_SERVE"  # environment variable: where a worker finds the settings
@@ -86,19 +87,24 @@ def open_port(
     return port
 
 # %% ../../nbs/serve/32_workers.ipynb #1b4ac645
-class KeeperProcess:
-    "The keeper, started again whenever it ends."
+class Helper:
+    "A process beside the workers, started again whenever it ends."
 
-    def __init__(self, file: Path):
-        self.file, self.process, self.began = file, None, 0.0
+    def __init__(
+        self,
+        module: str,  # Whose `main` it runs
+        *arguments: str,
+    ):
+        self.module, self.arguments = module, arguments
+        self.process, self.began = None, 0.0
 
     def look(self) -> None:
         "Start it when it does not run; not more than once in two seconds."
         if (self.process is None or self.process.poll() is not None) and time.monotonic() > self.began + 2:
             if self.process is not None:
-                tell("keeper died", "error", exit_code=self.process.returncode)
-            work = "import sys; from mlops_nb.serve.keeper import main; main(sys.argv[1])"
-            self.process = subprocess.Popen([sys.executable, "-c", work, str(self.file)], stdin=subprocess.DEVNULL,
+                tell(f"{self.module} died", "error", exit_code=self.process.returncode)
+            work = f"import sys; from mlops_nb.serve.{self.module} import main; main(*sys.argv[1:])"
+            self.process = subprocess.Popen([sys.executable, "-c", work, *self.arguments], stdin=subprocess.DEVNULL,
                                             preexec_fn=die_with_parent)
             self.began = time.monotonic()
 
@@ -147,9 +153,15 @@ def serve(
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         host, number = port.getsockname()[:2]
         address = f"{'https' if settings.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{number}"
+        helpers = [Helper("keeper", str(file))]
+        if settings.traffic.mode == "shadow":
+            os.environ[PLACE] = f"{socket_folder()}/shadow"
+            helpers.append(Helper("shadow", str(file), os.environ[PLACE]))
         workers = Multiprocess(_config(settings), [port])
-        _supervise(settings, workers, KeeperProcess(file), (host, number), lambda: tell_ready(address))
+        _supervise(settings, workers, helpers, (host, number), lambda: tell_ready(address))
     finally:
+        if place := os.environ.pop(PLACE, ""):
+            shutil.rmtree(Path(place).parent, ignore_errors=True)
         port.close()
         lock.release()
     if fatal := read_status(settings.home).get("fatal"):
@@ -158,12 +170,13 @@ def serve(
         raise error
 
 # %% ../../nbs/serve/32_workers.ipynb #b4ee57d8
-def _supervise(settings: ServeSettings, workers: Any, keeper: KeeperProcess, place: tuple, tell_ready) -> None:
-    "Start keeper and workers, and look after both until somebody says stop."
+def _supervise(settings: ServeSettings, workers: Any, helpers: list[Helper], place: tuple, tell_ready) -> None:
+    "Start helpers and workers, and look after all until somebody says stop."
     board, bare = Board(settings.home), workers.keep_subprocess_alive
 
     def look() -> None:
-        keeper.look()
+        for helper in helpers:
+            helper.look()
         if read_status(settings.home).get("fatal") and not board.active:
             workers.should_exit.set()
         else:
@@ -177,9 +190,11 @@ def _supervise(settings: ServeSettings, workers: Any, keeper: KeeperProcess, pla
                 with suppress(OSError), socket.create_connection(place, timeout=5):
                     return tell_ready()
 
-    keeper.look()
+    for helper in helpers:
+        helper.look()
     threading.Thread(target=wait_until_ready, daemon=True).start()
     try:
         workers.run()
     finally:
-        keeper.stop()
+        for helper in helpers:
+            helper.stop()
