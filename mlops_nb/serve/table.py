@@ -119,6 +119,10 @@ def _mended(row: Sequence[Any], place: int, signature: Signature, where: Where) 
 def _mend(value: Any, column: Column, field: Callable[[], str]) -> Any:
     if type(value) is float:
         if column.kind in RANGES and value.is_integer():
+            if abs(value) > EXACT:  # it was another number before it became a float
+                low, high = RANGES[column.kind]
+                message = f"`{column.name}` takes {low} to {high}, and floats only as far as they are exact"
+                raise Problem(400, "OUT_OF_RANGE", message, field())
             return int(value)
         if value != value and column.kind in ("string", "datetime"):
             return value if column.kind == "string" else None
