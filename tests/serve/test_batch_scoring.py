@@ -120,9 +120,9 @@ def test_a_worker_that_dies_is_told_and_what_is_there_stays(night):
     killer = threading.Thread(target=kill_one)
     killer.start()
     with pytest.raises(ExecutorError, match="it goes on from there"):
-        score("heart", night / "patients.parquet", night / "scores", rows=20, workers=2)
+        score("heart", night / "patients.parquet", night / "scores", rows=80, workers=2)
     killer.join()
-    done = score("heart", night / "patients.parquet", night / "scores", rows=20, workers=2)
+    done = score("heart", night / "patients.parquet", night / "scores", rows=80, workers=2)
     assert done.reused >= 5
     pd.testing.assert_frame_equal(scores(night / "scores"), whole(night))
 
