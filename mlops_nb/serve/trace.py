@@ -148,7 +148,8 @@ def _notebook(client, run_id: str, tags: dict[str, str]) -> Node:
     "The executed notebook of a run."
     try:
         with asking(client.tracking_uri):
-            paths = [each.path for each in client.list_artifacts(run_id) if each.path.endswith(".ipynb")]
+            listed = [*client.list_artifacts(run_id, "notebook"), *client.list_artifacts(run_id)]
+            paths = [each.path for each in listed if each.path.endswith(".ipynb")]
     except MlopsError as error:
         return _gap("notebook", error)
     if not paths:
