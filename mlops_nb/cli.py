@@ -20,7 +20,7 @@ COMMANDS = {  # name: the module below `mlops_nb.commands`, in the order of the 
     "run": "pipelines", "resume": "pipelines", "cancel": "pipelines", "steps": "pipelines",
     "sweep": "sweep",
     "runs": "runs", "show": "runs", "diff": "compare", "reproduce": "compare", "sync": "runs", "ui": "runs",
-    "models": "models", "audit": "models", "data": "data", "cache": "cache",
+    "models": "models", "serve": "serve", "keys": "serve", "audit": "models", "data": "data", "cache": "cache",
 }  # fmt: skip
 
 

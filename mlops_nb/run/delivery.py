@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from ..errors import DataError, MlopsError, TrackingError
 from .line import answering, asked, call, release
 from .manifest import Manifest, read_manifest
 from .record import Run, is_alive, mark, outbox, read_run
+from .trials import log_trials, tried_so_far
 
 # %% ../../nbs/run/42_delivery.ipynb #d4f9660e
 class Delivery:
@@ -64,6 +66,26 @@ class Delivery:
             if not more and tracker.run.status != "RUNNING" and next(_left(tracker), None) is None:
                 mark(tracker.run, False)
             return more
+        finally:
+            lock.release()
+
+    def look(
+        self,
+        most: int = 8,  # How many candidates to bring at once; whoever asks meanwhile waits for them
+    ) -> bool:  # Whether the run goes on, and it is worth looking again
+        "Bring some of what running steps have tried so far; raise as `deliver` does."
+        lock = Lock(self.folder / "delivery.lock")
+        if not lock.acquire():
+            return True  # another process is at it
+        try:
+            tracker = self.tracker()
+            run, known, done = tracker.run, tracker.ledger.runs, tracker.ledger.done
+            seconds = (datetime.now(UTC) - datetime.fromisoformat(run.started)).total_seconds()
+            for name, folder in run.attempts():
+                step = known.get("" if run.lone else name)
+                if most > 0 and step and name not in done and (tried := tried_so_far(folder)):
+                    most -= log_trials(tracker, name, step, tried, run.started, seconds, most)
+            return run.status == "RUNNING"
         finally:
             lock.release()
 
@@ -151,23 +173,37 @@ def sync(
     return done
 
 # %% ../../nbs/run/42_delivery.ipynb #cc78366d
+def _in_words(error: Exception) -> str:
+    "What to tell of an error: a fault of ours or of MLflow's must not look like silence."
+    return error.what if isinstance(error, MlopsError) else f"{type(error).__name__}: {error}"
+
+
+def _look_at(running: dict[str, Delivery]) -> None:
+    "Bring what is being tried in the runs that go on; of those that do not, or cannot be brought, only the end comes."
+    for run, delivery in tuple(running.items()):
+        try:
+            goes_on = delivery.look()
+        except Exception:  # whoever brings the end tells of it
+            goes_on = False
+        if not goes_on:
+            del running[run]
+
+# %% ../../nbs/run/42_delivery.ipynb #14a01b6f
 def _serve() -> None:
     "The courier's work, in its own process."
     from mlops_nb.run.page import page_maker
     from mlops_nb.run.track import open_step
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answers, run, start, begun, now, later = answering(), "", "", {}, deque(), deque()
+    answers, run, start, begun, running, now, later = answering(), "", "", {}, {}, deque(), deque()
 
     def work_on() -> bool:
-        "Do a piece of what can wait."
+        "Do a piece of what can wait; when there is nothing to do, look at what is being tried."
         if work := now or later:
             work.popleft()()
-        return bool(now or later)
-
-    def in_words(error: Exception) -> str:
-        "What to tell of an error: a fault of ours or of MLflow's must not look like silence."
-        return error.what if isinstance(error, MlopsError) else f"{type(error).__name__}: {error}"
+        else:
+            _look_at(running)
+        return bool(now or later or running)
 
     def answer(request: dict, opened: str = "", trouble: str = "") -> None:
         with suppress(BrokenPipeError):  # the runner was killed: this is about to end, too
@@ -184,7 +220,7 @@ def _serve() -> None:
         try:
             more = delivery(request).go_on(pages)
         except Exception as error:  # the run stays in the outbox
-            more, trouble = False, in_words(error)
+            more, trouble = False, _in_words(error)
         if more:
             (later if pages else now).append(partial(go_on, request, pages))
         elif pages or trouble:
@@ -196,6 +232,8 @@ def _serve() -> None:
 
     def quiet() -> float:
         "A page keeps nobody waiting who is about to ask, unless there are many."
+        if running and not now and not later:
+            return 1.0
         return 0.0 if now or not 0 < len(later) < 20 else 0.03
 
     for request in asked(work_on, quiet):
@@ -208,11 +246,14 @@ def _serve() -> None:
         try:
             opened = open_step(delivery(request).tracker(), request["record"], request["notebook"])
         except Exception as error:
-            trouble = in_words(error)
+            trouble = _in_words(error)
         answer(request, opened, trouble)
+        if opened:
+            running[run] = Delivery(run, start)
         if opened and not page_maker.cache_info().currsize:
             later.append(page_maker)  # while the step runs
     signal.alarm(120)
+    running.clear()
     while work_on():
         pass
     if run in outbox(settings(start or ".").home):

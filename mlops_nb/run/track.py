@@ -24,6 +24,7 @@ from .datasets import data_of
 from .manifest import Manifest
 from .record import Run, read_run
 from .store import to_json
+from .trials import log_trials
 
 # %% ../../nbs/run/40_track.ipynb #7ebbe73a
 PARAMETER, TAG = 500, 5000  # characters kept; MLflow's own limits differ between its stores
@@ -222,8 +223,7 @@ def track_step(
     tags |= {f"mlops_nb.data.{v['name']}": f"version {v['version']} {v['digest'][:12]}" for v in manifest.versions}
     tracker.log(run, manifest.parameters, metrics, tags, manifest.started)
     _log_data(tracker, run, manifest)
-    if manifest.trials:
-        _log_trials(tracker, record, run, manifest)
+    log_trials(tracker, record, run, manifest.trials, manifest.started, manifest.seconds)
     stem = Path(manifest.notebook).stem
     forms = (folder / name for name in (f"{stem}.ipynb", "kernel.log"))
     files = {f"notebook/{path.name}": path for path in forms if path.exists() and path.stat().st_size}
@@ -235,18 +235,6 @@ def track_step(
     tracker.ledger.note(record, done=True)
 
 # %% ../../nbs/run/40_track.ipynb #732f2d43
-def _log_trials(tracker: Tracker, record: str, run: str, manifest: Manifest) -> None:
-    "Write the candidates that a step tried; the ledger is told of all of them before, and with the step of their ids."
-    records = {f"{record}/trial/{i}": trial for i, trial in enumerate(manifest.trials)}
-    fresh = records.keys() - tracker.ledger.runs.keys()
-    tracker.ledger.runs |= dict.fromkeys(fresh, "")
-    tracker.ledger.note(record)
-    for name, trial in records.items():
-        child = tracker.open(name, trial["name"], run, {"mlops_nb.kind": "trial"}, "", manifest.started, name in fresh)
-        tracker.log(child, trial["params"], [(k, v, 0) for k, v in trial["metrics"].items()])
-        tracker.end(child, "FINISHED", manifest.started, manifest.seconds)
-
-
 def _log_data(tracker: Tracker, run: str, manifest: Manifest) -> None:
     "Write what a step loaded, saved, read and made as MLflow's data sets."
     from mlflow.entities import Dataset, DatasetInput, InputTag
