@@ -204,7 +204,7 @@ def trace(
     if not table.num_rows:
         raise DataError(f"the log {folder} has no answer with the request id {request_id!r}",
                         "check the id; it may have been pruned, or be in the log of another endpoint")
-    rows = once(rows_frame(table))
+    rows = rows_frame(once(table))
     first = rows.iloc[0]
     behind = [*_labels(rows, folder)]
     for (name, number, role), answers in rows.groupby(["model", "version", "role"], sort=False):
