@@ -21,7 +21,7 @@ COMMANDS = {  # name: the module below `mlops_nb.commands`, in the order of the 
     "sweep": "sweep",
     "runs": "runs", "show": "runs", "diff": "compare", "reproduce": "compare", "sync": "runs", "ui": "runs",
     "models": "models", "serve": "serve", "keys": "serve",
-    "predictions": "predictions", "feedback": "predictions", "trace": "predictions", "score": "score",
+    "predictions": "predictions", "feedback": "predictions", "trace": "predictions", "score": "score", "image": "image",
     "audit": "models", "data": "data", "cache": "cache",
 }  # fmt: skip
 
