@@ -5,6 +5,7 @@
 # %% ../../nbs/serve/50_image.ipynb #9d221715
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ MLFLOW = """\
 FROM {base}
 RUN pip install --no-cache-dir mlflow=={mlflow} psycopg[binary]=={psycopg} \\
     && useradd --uid {user} --create-home mlflow && mkdir /artifacts && chown mlflow /artifacts
-USER mlflow
+USER {user}
 WORKDIR /home/mlflow
 """
 
@@ -124,6 +125,7 @@ def _write_parts(new: Path, found, reference: str, service: Service, base: str, 
     fixed = reference if "@" in reference or "/" in reference.removeprefix("models:/") else f"{reference}@champion"
     at = f"{datetime.now(UTC):%FT%TZ}"
     write_deployment(new / "state", Deployment(1, fixed, found.version, at=at, why="as the image was made"))
+    write_whole(new / "state" / "keeper.json", json.dumps({"served": 1}))  # what to go on with
     packages = pinned([*NEEDED, *_requirements(copy.model)])
     hashed = write_lock(packages, new / "requirements.lock", hashes)
     write_wheel(new / "wheels")
