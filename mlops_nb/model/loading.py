@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RegistryError
-from .evidence import features_of
 from .package import TRUSTED, model_digest
 from .versions import ModelVersion, find_version
 
@@ -77,6 +76,8 @@ class LoadedModel:
 
     def _columns(self, X: pd.DataFrame) -> pd.DataFrame:
         "What the model was fitted on, in that order; further columns are left aside."
+        from mlops_nb.model.evidence import features_of
+
         return features_of(self.model, X, str(self.version))
 
 

@@ -5,6 +5,7 @@
 # %% ../../nbs/serve/05d_choice.ipynb #93d426f1
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,59 @@ from .problems import Problem
 from .table import Table
 
 # %% auto #0
-__all__ = ['ROWWISE', 'LINES', 'choose', 'agree', 'is_rowwise']
+__all__ = ['ROWWISE', 'LINES', 'Trial', 'refusing', 'is_same', 'choose', 'is_rowwise', 'has_own_labels']
 
 # %% ../../nbs/serve/05d_choice.ipynb #e9a9b06a
+class Trial:
+    "Requests on which a way is tried, and what MLflow says to them."
+
+    def __init__(
+        self,
+        model: Any,  # A `ServedModel`
+        known: dict[int, list],  # Values that it has learnt, by the place of their column
+    ):
+        self.usual, self.odd = probes(model.signature, model.rows, known)
+        self.theirs = [refusing(model.reference, table) for table in [*self.usual, *self.odd]]
+
+    def passes(self, model: Any) -> bool:
+        "Whether the way that a model takes gives the same answers, and refuses the same requests."
+        tables = [*self.usual, *self.odd]
+        if not all(is_same(refusing(model.answer, table), theirs)
+                   for table, theirs in zip(tables, self.theirs, strict=True)):
+            return False
+        return model.path != "numpy" or self.joins(model.quick)
+
+    def joins(self, answers: Callable[[list[Table]], list[Any]]) -> bool:
+        "Whether requests that are answered together get the same answers as each alone."
+        good = [(table, theirs) for table, theirs in zip(self.usual, self.theirs, strict=False) if theirs is not None]
+        try:
+            together = answers([table for table, _ in good])
+        except (Unsure, Problem):
+            return False
+        return bool(good) and all(is_same(ours, theirs) for ours, (_, theirs) in zip(together, good, strict=True))
+
+
+def refusing(
+    answer: Callable[[Table], Any],  # A way to an answer
+    table: Table,
+) -> Any:  # An `Answer`
+    "An answer; None when there is none for such values."
+    try:
+        return answer(table)
+    except Problem:
+        return None
+
+
+def is_same(
+    ours: Any,  # An `Answer`; None: it was refused
+    theirs: Any,  # Another
+) -> bool:
+    "Whether two answers are the same to the last bit, or both are none."
+    if ours is None or theirs is None:
+        return ours is theirs
+    return same(ours.output, theirs.output)
+
+# %% ../../nbs/serve/05d_choice.ipynb #b26e4fe7
 def choose(
     model: Any,  # A `ServedModel` that was just loaded; its way is set
 ) -> None:
@@ -32,77 +83,28 @@ def choose(
     if model.estimator is None or model.method not in ("predict", "predict_proba"):
         model.why = "it is no model of scikit-learn"
         return
-    why = _translate(model)
-    if why:
-        model.fast, model.path, model.why = None, "native", why
-        if not _is_right(model, {}):
-            model.path, model.why = "pyfunc", "the answers of scikit-learn differ from MLflow's"
-            return
-        model.own_labels = model.classes is not None and _has_own_labels(model)
-        model.joins = not model.own_labels and is_rowwise(model.estimator) and _is_joinable(model)
-
-
-def _translate(model: Any) -> str:
-    "Take the way by numpy; why not, when it cannot be taken."
-    for order in "CF":  # a matrix may lie in memory by rows or by columns, which is a matter of the last bit
+    why, known, trial = "", {}, None
+    for order in "CF":  # a matrix lies in memory by rows or by columns, which is a matter of the last bit
         try:
             model.fast = Fast(model.estimator, model.method, model.signature, order)
+            known = model.fast.levels()
         except Unsupported as error:
-            return f"{error} has no quick form"
+            why = f"{error} has no quick form"
+            break
         except Exception as error:  # another make of a model than those that we know
-            return f"its translation failed: {type(error).__name__}: {error}"
-        model.path = "numpy"
-        if _is_right(model, _levels(model.fast)):
-            return ""
-    return "the quick answers differ from MLflow's"
-
-
-def _levels(fast: Fast) -> dict[int, list]:
-    "The levels that a model has learnt, by the place of their column."
-    parts = [quick for quick, _ in fast.model.parts] if hasattr(fast.model, "parts") else [fast.model]
-    return {at: [value for value in codes if value is not None]
-            for quick in parts for block, _, _ in quick.prepare.blocks
-            for at, codes, *_ in getattr(block, "tables", ())}
-
-# %% ../../nbs/serve/05d_choice.ipynb #1fd8e14d
-def _is_right(model: Any, known: dict[int, list]) -> bool:
-    "Whether a way gives MLflow's answers on the probe."
-    usual, odd = probes(model.signature, model.rows, known)
-    if not all(agree(model, table) for table in [*usual, *odd]):
-        return False
-    if model.path != "numpy":
-        return True
-    good = [table for table in usual if _tells(model, table)]
-    try:
-        together = model.quick(good)
-    except Unsure:
-        return False
-    return all(same(ours.output, model.reference(table).output) for ours, table in zip(together, good, strict=True))
-
-
-def agree(
-    model: Any,  # A `ServedModel`
-    table: Table,  # Rows that fit the signature
-    answer: Any = None,  # What was answered, an `Answer`; None: answer them now
-) -> bool:
-    "Whether a way answers as MLflow does, to the last bit, or refuses what MLflow refuses."
-    try:
-        theirs = model.reference(table).output
-    except Problem:
-        theirs = None
-    try:
-        ours = (answer or model.answer(table)).output
-    except Problem:
-        return theirs is None
-    return theirs is not None and same(ours, theirs)
-
-
-def _tells(model: Any, table: Table) -> bool:
-    "Whether rows can be answered without the model itself."
-    try:
-        return bool(model.quick([table]))
-    except Unsure:
-        return False
+            why = f"its translation failed: {type(error).__name__}: {error}"
+            break
+        trial, model.path = trial or Trial(model, known), "numpy"
+        if trial.passes(model):
+            return
+        why = "the quick answers differ from MLflow's"
+    model.fast, model.path, model.why = None, "native", why
+    trial = trial or Trial(model, known)
+    if not trial.passes(model):
+        model.path, model.why = "pyfunc", "the answers of scikit-learn differ from MLflow's"
+        return
+    model.own_labels = model.classes is not None and has_own_labels(model, trial)
+    model.joins = not model.own_labels and is_rowwise(model.estimator) and trial.joins(model.slow)
 
 # %% ../../nbs/serve/05d_choice.ipynb #440dd04c
 ROWWISE = {"Pipeline", "ColumnTransformer", "FunctionTransformer", "DateParts", "Coded",
@@ -119,23 +121,12 @@ def is_rowwise(
     return names <= ROWWISE and not any(name.startswith(LINES) for name in names)
 
 
-def _is_joinable(model: Any) -> bool:
-    "Whether requests get the same answers together as each alone."
-    usual = probes(model.signature, model.rows, {})[0]
-    try:
-        together = model.slow(usual)
-    except Problem:
-        return False
-    return all(same(ours.output, model.slow([table])[0].output) for ours, table in zip(together, usual, strict=True))
-
-
-def _has_own_labels(model: Any) -> bool:
+def has_own_labels(
+    model: Any,  # A `ServedModel` that gives probabilities
+    trial: Trial,  # Of it
+) -> bool:
     "Whether the labels of a model are others than its most probable classes."
-    for table in probes(model.signature, model.rows, {})[0]:
-        try:
-            likely = model.slow([table])[0].labels
-            if np.asarray(ask(model.estimator.predict, table.frame())).tolist() != likely:
-                return True
-        except Problem:  # rows that the model refuses
-            continue
+    for table, theirs in zip(trial.usual, trial.theirs, strict=False):
+        if theirs is not None and np.asarray(ask(model.estimator.predict, table.frame())).tolist() != theirs.labels:
+            return True
     return False

@@ -122,6 +122,13 @@ class Fast:
         kind = Calibrated if type(model).__name__ == "CalibratedClassifierCV" else Quick
         self.model = kind(model, method, signature, order)
 
+    def levels(self) -> dict[int, list[Any]]:
+        "The levels that the model has learnt, by the place of their column."
+        parts = [quick for quick, _ in self.model.parts] if hasattr(self.model, "parts") else [self.model]
+        return {at: [value for value in codes if value is not None]
+                for quick in parts for block, _, _ in quick.prepare.blocks
+                for at, codes, *_ in getattr(block, "tables", ())}
+
     def answers(
         self,
         tables: Sequence[Table],  # Each of one request

@@ -151,10 +151,10 @@ class Levels:
     ) -> None:
         "Look the values up; raise `Unsure` where the encoder has to be asked."
         for at, codes, lines, start, stop in self.tables:
-            found = [codes[value] for value in columns[at]]
+            found = list(map(codes.__getitem__, columns[at]))
             if -1 in found:
                 raise Unsure("a level that the encoder refuses")
-            out[:, start:stop] = lines[found]
+            out[:, start:stop] = lines[found[0]] if len(found) == 1 else lines.take(found, axis=0)
 
 # %% ../../nbs/serve/04c_preparation.ipynb #4a8486be
 def _known(parts: Sequence[Any], place: int, kind: str) -> list[Any]:
@@ -269,9 +269,7 @@ class Preparation:
         signature: Signature,
         order: str = "C",  # How the matrix lies in memory: "C" row by row, "F" column by column
     ):
-        self.order, self.sparse = order, False
-        self.blocks: list[tuple[Any, int, int]] = []
-        self.steps: list[Step] = []
+        self.order, self.sparse, self.steps = order, False, []
         if parts and type(parts[0]).__name__ == "ColumnTransformer":
             first, *rest = parts
             self._columns(first, signature)

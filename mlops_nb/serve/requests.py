@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ else:
     pd = LazyModule("pandas")
 
 # %% auto #0
-__all__ = ['TEXT', 'FORMATS', 'Limits', 'check_size', 'parse_json', 'from_records', 'from_split', 'from_inputs', 'from_csv',
+__all__ = ['LINE', 'FORMATS', 'Limits', 'check_size', 'parse_json', 'from_records', 'from_split', 'from_inputs', 'from_csv',
            'check_content_type', 'read_invocation', 'read_records']
 
 # %% ../../nbs/serve/03_requests.ipynb #171e49c6
@@ -37,27 +36,18 @@ class Limits:
     "How much one request may hold."
 
     rows: int = 10_000
-    cells: int = 1_000_000  # Values in the body, those of unknown columns included
+    cells: int = 1_000_000  # Commas and brackets in the body, of which each value but the first has one before it
     string: int = 100_000  # Length of one text [characters]
-
-
-TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def check_size(
     body: bytes,  # JSON
     limits: Limits,
 ) -> None:
-    "Raise `Problem` when a body holds too many values to be parsed."
-    if len(body) <= limits.cells:  # each value takes a byte at least
-        return
-    if _cells(body) > limits.cells and _cells(TEXT.sub(b"", body)) > limits.cells:
-        raise Problem(413, "TOO_MANY_CELLS", f"a request takes up to {limits.cells:,} values")
-
-
-def _cells(body: bytes) -> int:
-    "How many values a body may hold at most."
-    return sum(body.count(sign) for sign in (b",", b"[", b"{"))
+    "Raise `Problem` when a body may hold too many values to be parsed."
+    if len(body) > limits.cells and sum(map(body.count, (b",", b"[", b"{"))) > limits.cells:
+        told = f"a request takes up to {limits.cells:,} values, by its commas and brackets"
+        raise Problem(413, "TOO_MANY_CELLS", told)
 
 # %% ../../nbs/serve/03_requests.ipynb #0b913826
 def parse_json(
@@ -182,9 +172,9 @@ def from_split(
     if index is not None and (type(index) is not list or len(index) != len(rows)):
         raise _wrong(f"{field}.index", "an array as long as data")
     places, width = _places(columns, signature, f"{field}.columns"), len(columns)
-    for place, row in enumerate(rows):
-        if type(row) is not list or len(row) != width:
-            raise _wrong(f"{field}.data[{place}]", f"an array of {width} values")
+    if set(map(type, rows)) != {list} or set(map(len, rows)) != {width}:
+        place = next(place for place, row in enumerate(rows) if type(row) is not list or len(row) != width)
+        raise _wrong(f"{field}.data[{place}]", f"an array of {width} values")
     if places is not None:
         rows = [[row[place] if place >= 0 else None for place in places] for row in rows]
     return check_rows(rows, signature, lambda row, name: f"{field}.data[{row}].{name}", longest)
@@ -211,6 +201,18 @@ def from_inputs(
     return check_rows(rows, signature, lambda row, name: f"inputs.{name}[{row}]", longest)
 
 # %% ../../nbs/serve/03_requests.ipynb #f6127c45
+LINE = 2**20  # The longest line [bytes]
+
+
+def _check_lines(body: bytes) -> None:
+    "Raise `Problem` for a line that is too long to be one."
+    start = 0
+    while len(body) - start > LINE:
+        if (end := body.rfind(b"\n", start, start + LINE)) < 0:
+            raise Problem(413, "TOO_LONG", f"a line takes up to {LINE:,} bytes", f"byte {start + 1:,}")
+        start = end + 1
+
+
 def from_csv(
     body: bytes,
     signature: Signature,
@@ -219,28 +221,27 @@ def from_csv(
     "The rows of a CSV file with a header."
     if b"\0" in body:  # pandas would end a value there
         raise Problem(400, "INVALID_CSV", f"byte {body.index(0):,} of the body is NUL")
+    check_size(body, limits)
+    _check_lines(body)
     try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise Problem(400, "INVALID_CSV", f"the body is no UTF-8: byte {error.start:,}") from None
-    if body.count(b"\n") > limits.rows + 1 or body.count(b",") > limits.cells:
-        _check_count(body.count(b"\n"), limits, "the body")
-        raise Problem(413, "TOO_MANY_CELLS", f"a request takes up to {limits.cells:,} values")
-    try:
-        lines = csv.reader(io.StringIO(text))
+        lines = csv.reader(io.TextIOWrapper(io.BytesIO(body), "utf-8", newline=""))
         header = next(lines, [])
         _places(header, signature, "the header")
-        for line in lines:
+        for count, line in enumerate(lines, 1):
+            if count > limits.rows:
+                _check_count(count, limits, "the body")
             if line and len(line) != len(header):
                 raise Problem(400, "INVALID_CSV", f"the header names {len(header)} columns, and this line has "
                                                   f"{len(line)} values", f"line {lines.line_num}")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             kinds = {column.name: FORMS[column.kind] for column in signature.columns if column.kind != "datetime"}
-            frame = pd.read_csv(io.StringIO(text), dtype=kinds, usecols=lambda name: name in signature.names,
+            frame = pd.read_csv(io.BytesIO(body), dtype=kinds, usecols=lambda name: name in signature.names,
                                 index_col=False, parse_dates=False)
     except Problem:
         raise
+    except UnicodeDecodeError as error:
+        raise Problem(400, "INVALID_CSV", f"the body is no UTF-8: {error.reason}") from None
     except (ValueError, TypeError, OverflowError, Warning, csv.Error) as error:
         told = str(error).splitlines()[0][:200]
         raise Problem(400, "INVALID_CSV", f"the body cannot be read as CSV: {told}") from None

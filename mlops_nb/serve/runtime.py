@@ -9,6 +9,8 @@ import gc
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from ..errors import ConfigError
@@ -20,10 +22,11 @@ from .settings import ServeSettings
 from .telemetry import tell
 
 # %% auto #0
-__all__ = ['LOOK', 'Runtime']
+__all__ = ['LOOK', 'AHEAD', 'Runtime']
 
 # %% ../../nbs/serve/27_runtime.ipynb #d7ab92c9
 LOOK = 0.02  # how often the thread looks at the board [s]
+AHEAD = ("pandas", "sklearn.pipeline", "xgboost", "skops.io", "mlflow.pyfunc", "mlflow.sklearn")  # most need them
 
 
 class Runtime:
@@ -49,6 +52,9 @@ class Runtime:
     ) -> None:
         "Wait until there is something to serve, and load it; raise `ConfigError` when nothing comes."
         deadline = time.monotonic() + seconds
+        for name in AHEAD:  # while the keeper asks the registry
+            with suppress(ImportError):
+                import_module(name)
         while not (number := self.board.active):
             if fatal := read_status(self.settings.home).get("fatal"):
                 raise ConfigError(fatal["what"], fatal["fix"])

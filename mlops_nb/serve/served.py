@@ -16,7 +16,7 @@ from ..errors import MlopsError, RegistryError
 from ..model.package import TRUSTED
 from ..model.versions import ModelVersion
 from .answer import Answer, ask
-from .choice import agree, choose
+from .choice import choose, is_same, refusing
 from .fast import Fast
 from .preparation import Unsure
 from .problems import Problem
@@ -150,8 +150,7 @@ class ServedModel(SlowModel):
         except MlopsError:
             raise
         except Exception as error:
-            what = error.message if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
-            raise RegistryError(f"{told} cannot be loaded here: {what}", "install its requirements.txt") from error
+            raise RegistryError(f"{told} cannot be loaded here: {error}", "install its requirements.txt") from error
         return found
 
     def answer(
@@ -179,9 +178,9 @@ class ServedModel(SlowModel):
         answer: Answer | None = None,  # What they were told; None: answer them again
     ) -> bool:
         "Whether an answer is MLflow's, to the last bit; a way that is wrong once is not taken again."
-        if agree(self, table, answer):
+        if is_same(answer or refusing(self.answer, table), refusing(self.reference, table)):
             return True
         self.differences += 1
-        self.path, self.why, self.joins = "pyfunc", "an answer differed from MLflow's", False
+        self.path, self.joins, self.why = "pyfunc", False, "an answer differed from MLflow's"
         log.error("%s version %s: %s; from now on it is asked in MLflow's way", self.name, self.version, self.why)
         return False

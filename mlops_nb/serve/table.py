@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,7 +92,7 @@ def check_rows(
     longest: int = 0,  # Of a text [characters]; 0: whatever is there is short enough
 ) -> Table:
     "Check the types and ranges of all values; raise `Problem` that names the first that is wrong."
-    shapes = set(map(_types, values))
+    shapes = set(map(tuple, map(partial(map, type), values)))
     if not shapes <= signature.shapes:
         for shape in shapes - signature.shapes:
             if not all(kind in TYPES[column.kind] for kind, column in zip(shape, signature.columns, strict=True)):
@@ -105,10 +105,6 @@ def check_rows(
     if signature.times or longest:
         _check_texts(values, signature, where, longest)
     return Table(signature, values, large)
-
-
-def _types(row: Sequence[Any]) -> tuple[type, ...]:
-    return tuple(map(type, row))
 
 # %% ../../nbs/serve/02b_table.ipynb #07d1d6b9
 def _mended(row: Sequence[Any], place: int, signature: Signature, where: Where) -> list[Any]:
