@@ -5,6 +5,7 @@
 # %% ../../nbs/serve/05_fast.ipynb #f9c51007
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +16,10 @@ from .preparation import Preparation, Unsupported, Unsure, flat_steps
 from .signature import Signature
 from .table import Table
 
+log = logging.getLogger("mlops_nb.serve")
+
 # %% auto #0
-__all__ = ['Quick', 'Calibrated', 'Fast']
+__all__ = ['log', 'Quick', 'Calibrated', 'Fast']
 
 # %% ../../nbs/serve/05_fast.ipynb #b047cf43
 class Quick:
@@ -134,6 +137,15 @@ class Fast:
         tables: Sequence[Table],  # Each of one request
     ) -> list[np.ndarray]:  # An answer each
         "Answer several requests at once; raise `Unsure` where the model itself has to be asked."
+        try:
+            return self._answers(tables)
+        except Unsure:
+            raise
+        except Exception as error:
+            log.warning("a translated model failed, and is asked itself: %r", error)
+            raise Unsure(str(error)) from error
+
+    def _answers(self, tables: Sequence[Table]) -> list[np.ndarray]:
         joined = Table.join(tables)
         if joined.large:
             raise Unsure("a whole number beyond 2**53")
