@@ -157,7 +157,8 @@ class Fast:
         except Unsure:
             raise
         except Exception as error:
-            log.warning("a translated model failed, and is asked itself: %r", error)
+            log.warning("a translated model failed, and is asked itself: %s", type(error).__name__)
+            log.debug("a translated model failed", exc_info=error)
             raise Unsure(str(error)) from error
 
     def _answers(self, tables: Sequence[Table]) -> list[np.ndarray]:
