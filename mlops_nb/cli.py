@@ -20,7 +20,9 @@ COMMANDS = {  # name: the module below `mlops_nb.commands`, in the order of the 
     "run": "pipelines", "resume": "pipelines", "cancel": "pipelines", "steps": "pipelines",
     "sweep": "sweep",
     "runs": "runs", "show": "runs", "diff": "compare", "reproduce": "compare", "sync": "runs", "ui": "runs",
-    "models": "models", "serve": "serve", "keys": "serve", "audit": "models", "data": "data", "cache": "cache",
+    "models": "models", "serve": "serve", "keys": "serve",
+    "predictions": "predictions", "feedback": "predictions", "trace": "predictions", "score": "score", "image": "image",
+    "audit": "models", "data": "data", "cache": "cache",
 }  # fmt: skip
 
 
@@ -89,4 +91,5 @@ def main():
       mlops-nb ui                              open MLflow on the runs
       mlops-nb data ls                         the data sets and their versions
       mlops-nb models history heart            who promoted what, when and why
+      mlops-nb trace 7f3a90c1                  where an answer came from
     """

@@ -27,7 +27,7 @@ else:
     pa, pc, pq = LazyModule("pyarrow"), LazyModule("pyarrow.compute"), LazyModule("pyarrow.parquet")
 
 # %% auto #0
-__all__ = ['PREDICTIONS', 'ALWAYS', 'PIECE', 'TRIES', 'Kind', 'seconds_of', 'day_of', 'parts', 'read_tables']
+__all__ = ['PREDICTIONS', 'ALWAYS', 'PIECE', 'TRIES', 'Kind', 'seconds_of', 'day_of', 'parts', 'days_of', 'read_tables']
 
 # %% ../../nbs/serve/10d_archive.ipynb #0638ddfa
 @dataclass(frozen=True)
@@ -88,6 +88,23 @@ def parts(
     first, last = f"day={day_of(since)}", f"day={day_of(until)}"
     days = sorted(each for each in Path(place).glob("day=*") if first <= each.name <= last)
     return [path for each in days for path in sorted(each.glob("*/*.parquet")) if not path.name.startswith(".")]
+
+
+def days_of(
+    folder: str | Path,  # Of the log
+    kind: Kind,  # predictions or feedback
+    since: float = -ALWAYS,  # [s since 1970, UTC]
+    until: float = ALWAYS,  # The same
+) -> list[str]:  # Such as 2026-11-02, in order
+    "The days from which there are lines or rows."
+    place = Path(folder) / kind.name
+    found = {path.parent.parent.name.removeprefix("day=") for path in parts(place, since, until)}
+    for path in segments(place):
+        try:
+            found |= {day_of(entry["at"]) for entry in read_segment(path, since, until)}
+        except FileNotFoundError:
+            continue  # it was folded meanwhile
+    return sorted(found)
 
 
 def read_tables(

@@ -22,7 +22,7 @@ else:
 
 # %% auto #0
 __all__ = ['ROLES', 'FACTS', 'Names', 'Rows', 'Logged', 'encode', 'entity_key', 'unfold', 'as_column', 'rows_table', 'join_types',
-           'join_tables', 'rows_frame']
+           'join_tables', 'fit_table', 'rows_frame', 'bare_names']
 
 # %% ../../nbs/serve/10c_entries.ipynb #9909574f
 ROLES = ("champion", "challenger", "canary", "shadow")
@@ -204,7 +204,7 @@ def join_tables(
 ) -> pa.Table:
     "Tables below each other, whatever columns each has."
     wanted = pa.schema(join_types(table.schema for table in tables).items())
-    return pa.concat_tables([_fitted(table, wanted) for table in tables])
+    return pa.concat_tables([fit_table(table, wanted) for table in tables])
 
 
 def _common(types: set[pa.DataType]) -> pa.DataType:
@@ -218,7 +218,11 @@ def _common(types: set[pa.DataType]) -> pa.DataType:
     return pa.string()
 
 
-def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def fit_table(
+    table: pa.Table,
+    schema: pa.Schema,  # With the columns of the table, and perhaps more, of types that take its values
+) -> pa.Table:
+    "A table with the columns and types of others."
     missing = pa.nulls(table.num_rows)
     columns = [table[each.name] if each.name in table.column_names and each.type != missing.type else missing
                for each in schema]
@@ -230,6 +234,12 @@ def rows_frame(
     table: pa.Table,  # As `rows_table` makes it
 ) -> pd.DataFrame:
     "A table for people: inputs and outputs go by their own names, where nothing else does."
-    bare = [name.partition(".")[2] if name not in FACTS else name for name in table.column_names]
-    names = [name if bare.count(name) == 1 else whole for name, whole in zip(bare, table.column_names, strict=True)]
-    return table.rename_columns(names).to_pandas()
+    return table.rename_columns(bare_names(table.column_names)).to_pandas()
+
+
+def bare_names(
+    names: Sequence[str],  # Columns of a log
+) -> list[str]:
+    "The names of columns without `input.` and `output.`, where nothing else has that name."
+    bare = [name.partition(".")[2] if name not in FACTS else name for name in names]
+    return [name if bare.count(name) == 1 else whole for name, whole in zip(bare, names, strict=True)]

@@ -66,17 +66,20 @@ class Processes:
 
     def submit(self, work: Callable[..., Any], *rest) -> Any:
         "Hand out work."
-        return self._pool.submit(_with_common, work, *rest)
+        return self._told(lambda: self._pool.submit(_with_common, work, *rest))
 
     def result(self, handed: Any) -> Any:
         "What came of it; raise what it raised, or `ExecutorError` when the process died."
+        return self._told(handed.result)
+
+    def _told(self, step: Callable[[], Any]) -> Any:
         from concurrent.futures.process import BrokenProcessPool
 
         try:
-            return handed.result()
-        except BrokenProcessPool:
-            raise ExecutorError("a process that worked on it died, as when memory runs out",
-                                "run it again, with fewer workers or smaller pieces: it goes on from there") from None
+            return step()
+        except BrokenProcessPool as error:
+            raise ExecutorError(f"a process that worked on it died, as when memory runs out ({type(error).__name__})",
+                                "run it again, with fewer workers or smaller pieces: it goes on from there") from error
 
     def close(self) -> None:
         "End the processes, whatever they are at."

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..data.lazy import LazyModule
 from .archive import ALWAYS, PREDICTIONS, read_tables, seconds_of
 from .compaction import compact, prune
 from .entries import Logged, encode, rows_frame
@@ -18,6 +19,9 @@ from .segments import GroupCommit, LogError, SegmentWriter, private_folder
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+else:
+    pa = LazyModule("pyarrow")
 
 # %% auto #0
 __all__ = ['PredictionLog', 'read_predictions', 'once']
@@ -90,14 +94,14 @@ def read_predictions(
     wanted = {"model": model, "version": version, "role": role}
     wanted = {name: value for name, value in wanted.items() if value is not None}
     table = read_tables(folder, PREDICTIONS, seconds_of(since, -ALWAYS), seconds_of(until, ALWAYS), wanted)
-    return once(rows_frame(table))
+    return rows_frame(once(table))
 
 
 def once(
-    frame: pd.DataFrame,  # Rows of a log, as `rows_frame` names them
-) -> pd.DataFrame:
+    table: pa.Table,  # Rows of a log
+) -> pa.Table:
     "Each row of each answer once, in the order of time: an answer rather than a failure, else the first."
-    failed = frame["error"].notna().rename("failed")
-    order = frame[["time"]].assign(failed=failed).sort_values(["failed", "time"], kind="stable").index
-    frame = frame.loc[order].drop_duplicates(list(PREDICTIONS.same))
-    return frame.sort_values(["time", *PREDICTIONS.same], ignore_index=True)
+    keys = table.select(["time", "error", *PREDICTIONS.same]).to_pandas()
+    keys["failed"] = keys["error"].notna()
+    kept = keys.sort_values(["failed", "time"], kind="stable").drop_duplicates(list(PREDICTIONS.same))
+    return table.take(pa.array(kept.sort_values(["time", *PREDICTIONS.same]).index))
