@@ -116,8 +116,8 @@ def is_rowwise(
 ) -> bool:
     "Whether no row of a frame has to do with another, in any part of a model."
     parts = [estimator, *(part for part in estimator.get_params(deep=True).values() if hasattr(part, "get_params"))]
-    names = {type(part).__name__ for part in parts}
-    return names <= ROWWISE and not any(name.startswith(LINES) for name in names)
+    names, own = {type(part).__name__ for part in parts}, any(getattr(part, "func", None) for part in parts)
+    return names <= ROWWISE and not own and not any(name.startswith(LINES) for name in names)
 
 
 def has_own_labels(
