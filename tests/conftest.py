@@ -11,7 +11,7 @@ LONGEST = (  # modules, the longest first
     "test_dask", "test_heart", "test_sweep", "test_runners", "test_surroundings", "test_warm", "test_drop_in",
     "test_tutorials", "test_control", "test_cache", "test_reproduce", "test_cli", "test_kernels", "test_engine",
     "test_diff", "test_version_diff", "test_arrivals", "test_writers", "test_versions_s3", "test_malformed",
-    "test_databases",
+    "test_databases", "test_fast_answers",
     "test_streams", "test_promotions", "test_registry", "test_models_command", "test_tune", "test_feature_sets",
 )  # fmt: skip
 

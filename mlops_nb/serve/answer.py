@@ -72,7 +72,8 @@ def ask(
     except Exception as error:
         if not isinstance(error, BLAMED) and type(error).__name__ not in ("MlflowException", "XGBoostError"):
             raise
-        log.info("the model could not answer: %s: %s", type(error).__name__, error)
+        log.info("the model could not answer: %s", type(error).__name__)
+        log.debug("the model could not answer: %s", error)
         raise Problem(400, "MODEL_INPUT_ERROR", "the model cannot answer these values") from error
     if hasattr(output, "to_dict"):  # a frame or a series: records, as MLflow's server makes of them
         output = (output.to_frame() if output.ndim == 1 else output).to_dict(orient="records")

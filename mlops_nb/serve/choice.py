@@ -83,28 +83,27 @@ def choose(
     if model.estimator is None or model.method not in ("predict", "predict_proba"):
         model.why = "it is no model of scikit-learn"
         return
-    why, known, trial = "", {}, None
-    for order in "CF":  # a matrix lies in memory by rows or by columns, which is a matter of the last bit
-        try:
-            model.fast = Fast(model.estimator, model.method, model.signature, order)
-            known = model.fast.levels()
-        except Unsupported as error:
-            why = f"{error} has no quick form"
-            break
-        except Exception as error:  # another make of a model than those that we know
-            why = f"its translation failed: {type(error).__name__}: {error}"
-            break
-        trial, model.path = trial or Trial(model, known), "numpy"
-        if trial.passes(model):
-            return
-        why = "the quick answers differ from MLflow's"
-    model.fast, model.path, model.why = None, "native", why
-    trial = trial or Trial(model, known)
+    model.fast, why = _translated(model)
+    trial, model.path = Trial(model, model.fast.levels() if model.fast else {}), "numpy"
+    if model.fast and trial.passes(model):
+        return
+    model.fast, model.path, model.why = None, "native", why or "the quick answers differ from MLflow's"
     if not trial.passes(model):
         model.path, model.why = "pyfunc", "the answers of scikit-learn differ from MLflow's"
         return
     model.own_labels = model.classes is not None and has_own_labels(model, trial)
     model.joins = not model.own_labels and is_rowwise(model.estimator) and trial.joins(model.slow)
+
+
+def _translated(model: Any) -> tuple[Fast | None, str]:
+    "A model in numpy; why not, where there is none."
+    frame = Table(model.signature, model.rows * 2).frame()
+    try:
+        return Fast(model.estimator, model.method, model.signature, frame), ""
+    except Unsupported as error:
+        return None, f"{error} has no quick form"
+    except Exception as error:  # another make of a model than those that we know
+        return None, f"its translation failed: {type(error).__name__}: {error}"
 
 # %% ../../nbs/serve/05d_choice.ipynb #440dd04c
 ROWWISE = {"Pipeline", "ColumnTransformer", "FunctionTransformer", "DateParts", "Coded",
@@ -117,8 +116,8 @@ def is_rowwise(
 ) -> bool:
     "Whether no row of a frame has to do with another, in any part of a model."
     parts = [estimator, *(part for part in estimator.get_params(deep=True).values() if hasattr(part, "get_params"))]
-    names = {type(part).__name__ for part in parts}
-    return names <= ROWWISE and not any(name.startswith(LINES) for name in names)
+    names, own = {type(part).__name__ for part in parts}, any(getattr(part, "func", None) for part in parts)
+    return names <= ROWWISE and not own and not any(name.startswith(LINES) for name in names)
 
 
 def has_own_labels(

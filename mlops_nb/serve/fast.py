@@ -5,6 +5,7 @@
 # %% ../../nbs/serve/05_fast.ipynb #f9c51007
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,10 +16,26 @@ from .preparation import Preparation, Unsupported, Unsure, flat_steps
 from .signature import Signature
 from .table import Table
 
+log = logging.getLogger("mlops_nb.serve")
+
 # %% auto #0
-__all__ = ['Quick', 'Calibrated', 'Fast']
+__all__ = ['log', 'order_of', 'Quick', 'Calibrated', 'Fast']
 
 # %% ../../nbs/serve/05_fast.ipynb #b047cf43
+def order_of(
+    model: Any,  # A fitted pipeline or learner
+    frame: Any,  # Some rows that it can answer, two or more
+) -> str:  # "C": row by row, "F": column by column
+    "How the matrix lies in memory that a learner is given; raise `Unsupported` when it lies in pieces."
+    matrix = model[:-1].transform(frame) if hasattr(model, "steps") and len(model.steps) > 1 else frame
+    if hasattr(matrix, "toarray"):
+        return "C"
+    flags = np.asarray(matrix).flags
+    if not (flags.c_contiguous or flags.f_contiguous):
+        raise Unsupported("a matrix that lies in pieces")
+    return "C" if flags.c_contiguous else "F"
+
+
 class Quick:
     "A fitted pipeline in numpy."
 
@@ -27,14 +44,15 @@ class Quick:
         model: Any,  # A fitted pipeline or learner
         method: str,  # "predict", "predict_proba" or "decision_function"
         signature: Signature,
-        order: str = "C",  # How matrices lie in memory: "C" or "F"
+        frame: Any,  # Some rows that it can answer, two or more
     ):
         steps = flat_steps(model)
         named = list(getattr(model, "feature_names_in_", signature.names))
         if named != list(signature.names):
             raise Unsupported("columns in another order than that of the signature")
         self.learner = learner_of(steps[-1], method, bool(getattr(steps[0], "sparse_output_", False)))
-        self.prepare, self.order = Preparation(steps[:-1], signature, order), order
+        self.order = order_of(model, frame)
+        self.prepare = Preparation(steps[:-1], signature, self.order)
 
     def begin(
         self,
@@ -60,7 +78,7 @@ class Calibrated:
         model: Any,  # Fitted
         method: str,  # "predict" or "predict_proba"
         signature: Signature,
-        order: str = "C",  # How matrices lie in memory: "C" or "F"
+        frame: Any,  # Some rows that it can answer, two or more
     ):
         self.classes, self.method = model.classes_, method
         self.parts = []
@@ -69,7 +87,7 @@ class Calibrated:
             response = "decision_function" if hasattr(inner, "decision_function") else "predict_proba"
             if one.method not in ("sigmoid", "isotonic") or list(inner.classes_) != list(self.classes):
                 raise Unsupported(f"calibration by {one.method}")
-            self.parts.append((Quick(inner, response, signature, order), one.calibrators))
+            self.parts.append((Quick(inner, response, signature, frame), one.calibrators))
 
     def begin(
         self,
@@ -117,10 +135,10 @@ class Fast:
         model: Any,  # A fitted estimator of scikit-learn
         method: str,  # "predict" or "predict_proba"
         signature: Signature,
-        order: str = "C",  # How matrices lie in memory: "C" or "F"
+        frame: Any,  # Some rows that it can answer, two or more
     ):
         kind = Calibrated if type(model).__name__ == "CalibratedClassifierCV" else Quick
-        self.model = kind(model, method, signature, order)
+        self.model = kind(model, method, signature, frame)
 
     def levels(self) -> dict[int, list[Any]]:
         "The levels that the model has learnt, by the place of their column."
@@ -134,6 +152,16 @@ class Fast:
         tables: Sequence[Table],  # Each of one request
     ) -> list[np.ndarray]:  # An answer each
         "Answer several requests at once; raise `Unsure` where the model itself has to be asked."
+        try:
+            return self._answers(tables)
+        except Unsure:
+            raise
+        except Exception as error:
+            log.warning("a translated model failed, and is asked itself: %s", type(error).__name__)
+            log.debug("a translated model failed", exc_info=error)
+            raise Unsure(str(error)) from error
+
+    def _answers(self, tables: Sequence[Table]) -> list[np.ndarray]:
         joined = Table.join(tables)
         if joined.large:
             raise Unsure("a whole number beyond 2**53")

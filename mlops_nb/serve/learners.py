@@ -23,7 +23,6 @@ class Learner(NamedTuple):
 
     raw: Callable[[np.ndarray], np.ndarray]  # From prepared rows of any number of requests
     finish: Callable[[np.ndarray], np.ndarray]  # From what `raw` gave for one request to the answer
-    orders: tuple[str, ...] = ("C",)  # How the matrix may have to lie in memory
 
 
 METHODS = ("predict", "predict_proba", "decision_function")
@@ -115,9 +114,9 @@ def _line(model: Any, method: str, sparse: bool) -> Learner:
         return classes[(found > 0).astype(int) if found.ndim == 1 else found.argmax(axis=1)]
 
     if classes is None and method == "predict":
-        return Learner(raw, scores, ("C", "F"))
+        return Learner(raw, scores)
     if classes is not None:
-        return Learner(raw, dict(zip(METHODS, (labels, probabilities, scores), strict=True))[method], ("C", "F"))
+        return Learner(raw, dict(zip(METHODS, (labels, probabilities, scores), strict=True))[method])
     raise Unsupported(f"{type(model).__name__}.{method}")
 
 # %% ../../nbs/serve/04e_learners.ipynb #5ef1f00d

@@ -15,7 +15,7 @@ from .table import FORMS
 
 # %% auto #0
 __all__ = ['Step', 'NUMERIC', 'COLUMNWISE', 'UNKNOWN', 'Unsupported', 'Unsure', 'numeric_step', 'Codes', 'Levels', 'Numbers',
-           'Preparation', 'flat_steps']
+           'flat_steps', 'Preparation']
 
 # %% ../../nbs/serve/04c_preparation.ipynb #fae98efd
 class Unsupported(Exception):
@@ -259,6 +259,20 @@ class Numbers:
             block = step(block)
         return block
 
+
+def flat_steps(
+    part: Any,  # A transformer, a learner, or a pipeline, of pipelines maybe
+) -> list[Any]:  # Without those that do nothing
+    "The steps of a pipeline, one after the other."
+    if hasattr(part, "steps"):
+        return [step for _, inner in part.steps for step in flat_steps(inner)]
+    return [] if part is None or isinstance(part, str) else [part]
+
+
+def _block(parts: Sequence[Any], places: Sequence[int], signature: Signature) -> Any:
+    words = any(hasattr(part, "categories_") for part in parts)
+    return (Levels if words else Numbers)(parts, list(places), signature)
+
 # %% ../../nbs/serve/04c_preparation.ipynb #6cd0a76c
 class Preparation:
     "From the columns of a table to the matrix that a learner takes."
@@ -291,8 +305,10 @@ class Preparation:
             if span.stop > span.start:
                 found.append((_block(flat_steps(part), places, signature), span.start, span.stop))
         self.blocks = sorted(found, key=lambda one: one[1])
-        if any(block.width != stop - start for block, start, stop in self.blocks):
-            raise Unsupported("a part of an unexpected width")
+        ends = [0, *(stop for _, _, stop in self.blocks)]
+        if any((start, stop) != (end, end + block.width)
+               for (block, start, stop), end in zip(self.blocks, ends, strict=False)):
+            raise Unsupported("parts of unexpected widths")
 
     def __call__(
         self,
@@ -305,17 +321,3 @@ class Preparation:
         for step in self.steps:
             out = step(out)
         return out
-
-
-def flat_steps(
-    part: Any,  # A transformer, a learner, or a pipeline, of pipelines maybe
-) -> list[Any]:  # Without those that do nothing
-    "The steps of a pipeline, one after the other."
-    if hasattr(part, "steps"):
-        return [step for _, inner in part.steps for step in flat_steps(inner)]
-    return [] if part is None or isinstance(part, str) else [part]
-
-
-def _block(parts: Sequence[Any], places: Sequence[int], signature: Signature) -> Any:
-    words = any(hasattr(part, "categories_") for part in parts)
-    return (Levels if words else Numbers)(parts, list(places), signature)

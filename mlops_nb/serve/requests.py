@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -224,7 +223,7 @@ def from_csv(
     check_size(body, limits)
     _check_lines(body)
     try:
-        lines = csv.reader(io.TextIOWrapper(io.BytesIO(body), "utf-8", newline=""))
+        lines = csv.reader(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline=""))
         header = next(lines, [])
         _places(header, signature, "the header")
         for count, line in enumerate(lines, 1):
@@ -233,16 +232,14 @@ def from_csv(
             if line and len(line) != len(header):
                 raise Problem(400, "INVALID_CSV", f"the header names {len(header)} columns, and this line has "
                                                   f"{len(line)} values", f"line {lines.line_num}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            kinds = {column.name: FORMS[column.kind] for column in signature.columns if column.kind != "datetime"}
-            frame = pd.read_csv(io.BytesIO(body), dtype=kinds, usecols=lambda name: name in signature.names,
-                                index_col=False, parse_dates=False)
+        kinds = {column.name: FORMS[column.kind] for column in signature.columns if column.kind != "datetime"}
+        frame = pd.read_csv(io.BytesIO(body), dtype=kinds, usecols=lambda name: name in signature.names,
+                            index_col=False, parse_dates=False)
     except Problem:
         raise
     except UnicodeDecodeError as error:
         raise Problem(400, "INVALID_CSV", f"the body is no UTF-8: {error.reason}") from None
-    except (ValueError, TypeError, OverflowError, Warning, csv.Error) as error:
+    except (ValueError, TypeError, OverflowError, csv.Error) as error:
         told = str(error).splitlines()[0][:200]
         raise Problem(400, "INVALID_CSV", f"the body cannot be read as CSV: {told}") from None
     _check_count(len(frame), limits, "the body")

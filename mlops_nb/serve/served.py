@@ -138,15 +138,14 @@ class ServedModel(SlowModel):
         trusted: Iterable[str] = (),  # Types beyond `TRUSTED` that you answer for
         allow_pickle: bool = False,  # Load what runs code of its own: a pickle, or the model of another program
     ) -> ServedModel:
-        "Load a model and find its quickest way; raise `RegistryError` when it cannot be trusted, loaded or asked."
+        "Load a model, find its quickest way; raise `RegistryError` when it cannot be trusted, loaded or asked."
         import mlflow.pyfunc
 
         told = str(version) if version else f"the model in {Path(files).name}"
         if not allow_pickle:
             check_plain(Path(files), told, [*TRUSTED, *trusted])
         try:
-            found = cls(mlflow.pyfunc.load_model(str(files), suppress_warnings=True), version)
-            choose(found)
+            choose(found := cls(mlflow.pyfunc.load_model(str(files), suppress_warnings=True), version))
         except MlopsError:
             raise
         except Exception as error:

@@ -70,6 +70,7 @@ def fitted(make, frame=X, target=y):
 
 named, ages = y.map({0: "well", 1: "ill"}), X.age // 20
 sparse = OneHotEncoder(handle_unknown="ignore")
+dense = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
 dropped = OneHotEncoder(drop="first", handle_unknown="ignore", sparse_output=False)
 strict = OneHotEncoder(sparse_output=False)
 ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2)
@@ -98,6 +99,7 @@ MODELS = {  # and the way that each has to take
         fitted(lambda: make_pipeline(columns(sparse, sparse_threshold=1.0), LogisticRegression()), WHOLE),
         "numpy",
     ),
+    "stacked for lines": (fitted(lambda: make_pipeline(columns(dense), LogisticRegression()), WHOLE), "numpy"),
     "dropped levels": (
         fitted(
             lambda: make_pipeline(columns(dropped), HistGradientBoostingRegressor(max_iter=20)),

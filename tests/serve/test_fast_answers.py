@@ -14,7 +14,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.pyfunc.scoring_server import infer_and_parse_data, parse_csv_input
 from served_models import FLOATS, MODELS, WHOLE, X, plain, serve, y
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from mlops_nb.errors import RegistryError
 from mlops_nb.model.package import TRUSTED
@@ -148,6 +150,21 @@ def test_labels_are_those_of_the_model(served):
         np.testing.assert_array_equal(answer.probabilities, model.estimator.predict_proba(table.frame()))
     else:
         assert (answer.labels, answer.probabilities) == (None, None)
+
+
+@pytest.mark.parametrize("count", [3, 150])
+@pytest.mark.parametrize("make", [lambda: LogisticRegression(), lambda: make_pipeline(StandardScaler(), Ridge())])
+def test_sums_over_many_columns_are_rounded_as_in_mlflow_whoever_asks_beside(registry, make, count):
+    chance = np.random.default_rng(count)
+    frame = pd.DataFrame(chance.normal(size=(400, count))).add_prefix("number ")
+    model = serve(make().fit(frame, frame["number 0"] > frame["number 1"]), frame, registry)
+    sizes = [*range(1, 40), 64, 100]
+    tables = [read(frame.sample(size, random_state=size), model) for size in sizes]
+    theirs = [model.pyfunc.predict(table.frame()) for table in tables]
+    assert model.path == "numpy"
+    for table, together, answer in zip(tables, model.quick(tables), theirs, strict=True):
+        assert same(model.answer(table).output, answer), table.rows
+        assert same(together.output, answer), table.rows
 
 
 def test_a_csv_is_read_as_mlflow_reads_it(registry):
