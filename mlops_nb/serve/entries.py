@@ -198,7 +198,7 @@ def join_types(
     names = sorted(types, key=lambda name: (name not in FACTS, name.startswith("output.")))
     return {name: _common(types[name]) for name in names}
 
-
+# %% ../../nbs/serve/10c_entries.ipynb #ef81ff53
 def join_tables(
     tables: Sequence[pa.Table],  # At least one
 ) -> pa.Table:
