@@ -9,6 +9,7 @@ from projects import HEART, VARIABLES, make_project
 
 LONGEST = (  # modules, the longest first
     "test_dask", "test_heart", "test_sweep", "test_runners", "test_surroundings", "test_warm", "test_drop_in",
+    "test_image", "test_batch_scoring", "test_prediction_log", "test_trace",
     "test_tutorials", "test_control", "test_cache", "test_reproduce", "test_cli", "test_kernels", "test_engine",
     "test_diff", "test_version_diff", "test_arrivals", "test_writers", "test_versions_s3", "test_malformed",
     "test_databases", "test_fast_answers",

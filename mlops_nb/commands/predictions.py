@@ -85,7 +85,7 @@ def ls(log, most, since, until, version, role, as_json):
         shown.add_row(f"{row['time']:%F %T}", *facts, row["caller"] or "", *said, row["error"] or "")
     console().print(shown)
 
-
+# %% ../../nbs/commands/75_predictions.ipynb #c564497f
 def _list_logs(found: dict, as_json: bool) -> None:
     "The logs of a project."
     from mlops_nb.serve.archive import PREDICTIONS, days_of, parts
@@ -109,7 +109,7 @@ def _list_logs(found: dict, as_json: bool) -> None:
         shown.add_row(row["model"], row["first"] or "", row["last"] or "", *counts, size_text(row["size"]))
     console().print(shown)
 
-# %% ../../nbs/commands/75_predictions.ipynb #9b0a9398
+# %% ../../nbs/commands/75_predictions.ipynb #9562335a
 @predictions.command(short_help="Hold champion and challenger against each other.")
 @click.argument("log")
 @_until
@@ -155,7 +155,7 @@ def export(log, to, since, until, version, role):
     rows = export_predictions(find_log(log), to, since, until, version=version, role=role)
     click.echo(f"{rows:,} rows are in {to}")
 
-
+# %% ../../nbs/commands/75_predictions.ipynb #39780104
 @predictions.command(short_help="Turn lines into tables by day.")
 @click.argument("log")
 @_as_json
@@ -179,7 +179,7 @@ def compact(log, as_json):
         for name, each in done.items():
             click.echo(f"{name}: {each}")
 
-
+# %% ../../nbs/commands/75_predictions.ipynb #cf535cf2
 @predictions.command(short_help="Remove old answers.")
 @click.argument("log")
 @click.option("--days", type=click.FloatRange(0, min_open=True), required=True, help="What is older goes.")
@@ -216,7 +216,7 @@ def feedback():
       mlops-nb feedback show heart --since 2026-11-01
     """
 
-
+# %% ../../nbs/commands/75_predictions.ipynb #7bc60cfa
 @feedback.command("import", short_help="Take in labels from a file or table.")
 @click.argument("log")
 @click.argument("source")
@@ -252,7 +252,7 @@ def import_(log, source, label, request_id, row, entity, seen, by, query, key, a
     if not _told(asdict(done), as_json):
         click.echo(str(done))
 
-
+# %% ../../nbs/commands/75_predictions.ipynb #1d184726
 @feedback.command(short_help="See how far the labels have come.")
 @click.argument("log")
 @_since

@@ -89,7 +89,7 @@ def parts(
     days = sorted(each for each in Path(place).glob("day=*") if first <= each.name <= last)
     return [path for each in days for path in sorted(each.glob("*/*.parquet")) if not path.name.startswith(".")]
 
-
+# %% ../../nbs/serve/10d_archive.ipynb #9172817f
 def days_of(
     folder: str | Path,  # Of the log
     kind: Kind,  # predictions or feedback
@@ -106,7 +106,7 @@ def days_of(
             continue  # it was folded meanwhile
     return sorted(found)
 
-
+# %% ../../nbs/serve/10d_archive.ipynb #3b4e5327
 def read_tables(
     folder: str | Path,  # Of the log
     kind: Kind,  # predictions or feedback

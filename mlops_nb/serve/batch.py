@@ -62,7 +62,7 @@ class Scores:
         told += f"; {self.reused:,} of {self.parts:,} pieces were there already" if self.reused else ""
         return told + (f"; {self.bad:,} rows could not be scored: {self.quarantine}" if self.bad else "")
 
-
+# %% ../../nbs/serve/41_batch.ipynb #77a19587
 class _Parts:
     "The pieces of one folder."
 

@@ -21,7 +21,7 @@ from ..config import Lock, whole_file
 from ..data.lazy import LazyModule
 from ..errors import DataError
 from .archive import PIECE, PREDICTIONS, Kind, day_of, parts
-from .entries import join_tables, join_types
+from .entries import fit_table, join_tables, join_types
 from .segments import finished, private_folder, read_segment, segments, sync_folder
 
 if TYPE_CHECKING:
@@ -148,32 +148,27 @@ def _merge(place: Path, kind: Kind) -> bool:
     return True
 
 # %% ../../nbs/serve/10e_compaction.ipynb #638738b1
-_SQL = {"int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN", "string": "VARCHAR", "null": "TINYINT",
-        "timestamp[us, tz=UTC]": "TIMESTAMPTZ"}
-
-
-def _quoted(name: str, sign: str = '"') -> str:
-    return sign + name.replace(sign, sign * 2) + sign
-
-
 def _merge_into(target: Path, paths: Sequence[Path], kind: Kind) -> None:
     "Write the rows of all files to one, each row once, in the order of time."
     import duckdb
 
-    schemas = [pq.read_schema(path) for path in paths]
-    types = {name: _SQL[str(wanted)] for name, wanted in join_types(schemas).items()}
-    rows = " UNION ALL ".join(
-        "SELECT " + ", ".join(f"CAST({_quoted(name) if name in schema.names else 'NULL'} AS {kind_}) AS {_quoted(name)}"
-                              for name, kind_ in types.items())
-        + f" FROM read_parquet({_quoted(str(path), chr(39))}, hive_partitioning=false)"
-        for path, schema in zip(paths, schemas, strict=True))  # fmt: skip
-    same = ", ".join(map(_quoted, kind.same))
-    with duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(target.parent / ".spill")}) as connection:
+    schema = pa.schema(join_types(pq.read_schema(path) for path in paths).items())
+    plain = [f"value {i}" if name.startswith(("input.", "output.")) else name for i, name in enumerate(schema.names)]
+    named = pa.schema([field.with_name(name) for field, name in zip(schema, plain, strict=True)])
+    tables = (fit_table(pa.Table.from_batches([piece]), schema).rename_columns(plain)
+              for path in paths for piece in pq.ParquetFile(path).iter_batches())
+    rows = pa.RecordBatchReader.from_batches(named, (batch for table in tables for batch in table.to_batches()))
+    same = ", ".join(f'"{name}"' for name in kind.same)
+    limits = {"memory_limit": MEMORY, "temp_directory": str(target.parent / ".spill")}
+    with duckdb.connect(config=limits) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(
-            f"COPY (SELECT * FROM ({rows}) QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY {kind.first}) = 1 "
-            f"ORDER BY time, {same}) TO {_quoted(str(target), chr(39))} "
-            "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)")
+        connection.register("rows", rows)
+        once = connection.sql(f"SELECT * FROM rows QUALIFY row_number() OVER (PARTITION BY {same} "
+                              f"ORDER BY {kind.first}) = 1 ORDER BY time, {same}").to_arrow_reader(65_536)
+        with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+            for batch in once:
+                table = pa.Table.from_batches([batch]).rename_columns(schema.names)
+                writer.write_table(fit_table(table, schema))
 
 # %% ../../nbs/serve/10e_compaction.ipynb #d1c3480b
 @dataclass(frozen=True)

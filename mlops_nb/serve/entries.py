@@ -198,7 +198,7 @@ def join_types(
     names = sorted(types, key=lambda name: (name not in FACTS, name.startswith("output.")))
     return {name: _common(types[name]) for name in names}
 
-
+# %% ../../nbs/serve/10c_entries.ipynb #ef81ff53
 def join_tables(
     tables: Sequence[pa.Table],  # At least one
 ) -> pa.Table:
@@ -209,7 +209,7 @@ def join_tables(
 
 def _common(types: set[pa.DataType]) -> pa.DataType:
     "The type that takes values of all these."
-    types = types - {pa.null(), pa.int8()}  # both: nothing is known; not every writer of Parquet knows the first
+    types = types - {pa.null()}
     if len(types) <= 1:
         return types.pop() if types else pa.null()
     numbers = all(pa.types.is_integer(each) or pa.types.is_floating(each) for each in types)
@@ -240,6 +240,12 @@ def rows_frame(
 def bare_names(
     names: Sequence[str],  # Columns of a log
 ) -> list[str]:
-    "The names of columns without `input.` and `output.`, where nothing else has that name."
-    bare = [name.partition(".")[2] if name not in FACTS else name for name in names]
-    return [name if bare.count(name) == 1 else whole for name, whole in zip(bare, names, strict=True)]
+    "The names of columns without `input.` and `output.`; an input keeps it where something else has its name."
+    found = dict.fromkeys(name for name in names if name not in FACTS)
+    for prefix in ("output.", "input."):  # an answer comes before an input of the same name
+        taken = {*FACTS, *filter(None, found.values())}
+        for name in found:
+            if name.startswith(prefix):
+                bare = name.removeprefix(prefix)
+                found[name] = name if bare in taken or bare in found else bare
+    return [found.get(name) or name for name in names]

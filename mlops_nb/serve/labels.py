@@ -104,7 +104,7 @@ def _known(folder: str | Path) -> tuple[set, set]:
     requests = zip(found["request_id"].to_pylist(), found["row"].to_pylist(), strict=True)
     return set(requests), set(found["entity"].to_pylist()) - {None}
 
-
+# %% ../../nbs/serve/12b_labels.ipynb #c51904bb
 def _write(
     log: FeedbackLog, rows: pd.DataFrame, by: str, known: tuple[set, set], so_far: Imported, place: int
 ) -> Imported:

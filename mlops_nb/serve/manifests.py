@@ -40,7 +40,7 @@ class Service:
         "The name as Kubernetes takes it."
         return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:50] or "model"
 
-
+# %% ../../nbs/serve/49_manifests.ipynb #131dc133
 def compose(
     service: Service,
 ) -> dict[str, Any]:  # compose.yaml
@@ -82,7 +82,7 @@ def compose(
         "volumes": {"database": {}, "artifacts": {}, "endpoint": {}, "prometheus": {}},
     }  # fmt: skip
 
-
+# %% ../../nbs/serve/49_manifests.ipynb #23cd042f
 def prometheus(
     service: Service,
 ) -> dict[str, Any]:  # prometheus.yml
@@ -123,7 +123,7 @@ def kubernetes(
             "maxUnavailable": 1, "selector": {"matchLabels": chosen}}),
     ]  # fmt: skip
 
-
+# %% ../../nbs/serve/49_manifests.ipynb #4e70b598
 def _pod(service: Service) -> dict[str, Any]:
     "One replica: its model is copied out of the image, so that it starts while the registry is away."
     closed = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}

@@ -54,7 +54,7 @@ def _take(common: Any) -> None:
 def _with_common(work: Callable[..., Any], *rest) -> Any:
     return work(_common, *rest)
 
-
+# %% ../../nbs/serve/39_pool.ipynb #21945843
 class Processes:
     "Processes of this machine, each with one thread for numbers."
 
@@ -85,7 +85,7 @@ class Processes:
         "End the processes, whatever they are at."
         self._pool.shutdown(wait=True, kill_workers=True)
 
-
+# %% ../../nbs/serve/39_pool.ipynb #f8cd3dd9
 class Cluster:
     "The workers of a Dask cluster."
 
@@ -122,7 +122,7 @@ class Cluster:
         if self._own:
             self._client.close()
 
-
+# %% ../../nbs/serve/39_pool.ipynb #509bd0d6
 @contextmanager
 def open_pool(
     workers: Any,  # How many processes; 1: none but this one; a Dask client, or the address of a scheduler

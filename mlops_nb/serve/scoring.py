@@ -124,7 +124,7 @@ def score_table(
                             f"the last one because {found}", "look at the columns of the rows")
     return Scored(_put_together(scorer, rows, answers), bad)
 
-
+# %% ../../nbs/serve/40_scoring.ipynb #5b0e8617
 def _parts(scorer: Scorer, frame: pd.DataFrame, start: int, stop: int) -> Iterator[tuple[int, int, Any]]:
     "Answers for stretches of rows, in order; for a row that cannot be scored the reason instead."
     try:

@@ -18,6 +18,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as effort
+from hypothesis import strategies as some
 from mortal import die_at
 from servers import QUIET
 
@@ -273,6 +276,20 @@ def test_columns_and_types_may_change_between_versions(tmp_path):
     assert list(before["prediction"]) == ["0.5", "1.5", "yes", None, "yes", None]
 
 
+def test_names_of_columns_may_differ_in_their_case_alone_or_be_odd(tmp_path):
+    names, facts = ["Age", "age", "row", "prediction", "q\"x'", "a.b"], {"model": "heart", "version": 1}
+    for number in range(2):
+        table = SimpleNamespace(signature=SimpleNamespace(names=names), values=[list(range(number, number + 6))])
+        with closing(PredictionLog(tmp_path)) as log:
+            log.write_now([Logged(f"r{number}", PAST + number, **facts, role="champion", latency_ms=1.0, table=table,
+                                  output=[0.5])])  # fmt: skip
+    before = read_predictions(tmp_path)
+    assert list(before.columns[10:]) == ["Age", "age", "input.row", "input.prediction", "q\"x'", "a.b", "prediction"]
+    assert compact(tmp_path).merged == 1
+    pd.testing.assert_frame_equal(read_predictions(tmp_path), before)
+    assert before.iloc[1, 10:16].tolist() == [1, 2, 3, 4, 5, 6]
+
+
 def test_an_answer_counts_rather_than_the_failure_before_it(tmp_path):
     with closing(PredictionLog(tmp_path / "log")) as log:
         failed = answer("r", PAST, error="TIMEOUT", output=None)
@@ -322,3 +339,38 @@ def test_arrays_of_all_kinds_become_rows(tmp_path):
         ["prediction"], ["0", "1"], ["prediction"], ["prediction"], ["low", "high"], ["prediction"]]  # fmt: skip
     assert [each.values.tolist() for each in read] == [
         [[1.5], [2.5]], [[2, 1], [4, 3]], [["a"], ["b"]], [[1], [2]], [[1, 3], [2, 4]], [[5], [6]]]  # fmt: skip
+
+
+TEXT = some.text(some.characters(exclude_categories=["Cs"]), max_size=8)
+VALUES = {
+    "number": some.floats(allow_nan=False, allow_infinity=False),
+    "whole": some.integers(-(2**63), 2**63 - 1),
+    "text": TEXT,
+    "flag": some.booleans(),
+}
+
+
+@some.composite
+def tables(draw):
+    "Names and kinds of columns, and rows of them, with holes."
+    names = draw(some.lists(TEXT, min_size=1, max_size=4, unique=True))
+    kinds = [draw(some.sampled_from(list(VALUES))) for _ in names]
+    row = some.tuples(*(some.none() | VALUES[kind] for kind in kinds))
+    return names, draw(some.lists(row, min_size=1, max_size=6))
+
+
+@effort(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(found=tables())
+def test_what_was_sent_is_what_is_read_before_and_after_folding(tmp_path_factory, found):
+    folder, (names, rows) = tmp_path_factory.mktemp("log"), found
+    for number, row in enumerate(rows):  # a segment each, so that folding has to merge them
+        table = SimpleNamespace(signature=SimpleNamespace(names=names), values=[list(row)])
+        with closing(PredictionLog(folder)) as log:
+            log.write_now([Logged(f"r{number}", PAST + number, "m", 1, "champion", 1.0, table=table, output=[0.5])])
+    first = read_predictions(folder)
+    for name, sent in zip(names, zip(*rows, strict=True), strict=True):
+        read = first[name if name in first and f"input.{name}" not in first else f"input.{name}"]
+        for back, value in zip(read, sent, strict=True):
+            assert pd.isna(back) if value is None else back == value or float(back) == float(value)
+    compact(folder)
+    pd.testing.assert_frame_equal(read_predictions(folder), first)
