@@ -8,6 +8,19 @@ ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).parent / ".peers"
 
 
+def alone(name: str, *packages: str) -> Path:
+    "The interpreter of an environment with these and what they need, for those who do not go with our versions."
+    folder = PEERS / name
+    program, mark, wanted = folder / "bin" / "python", folder / "packages", "\n".join(packages)
+    if not mark.exists() or mark.read_text() != wanted:
+        print(f"Installing {', '.join(packages)} into {folder.relative_to(ROOT)}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        uv = [Path(sys.executable).parent / "uv", "pip", "install", "--quiet", "--compile-bytecode"]
+        subprocess.run([*uv, "--python", program, *packages], check=True)
+        mark.write_text(wanted)
+    return program
+
+
 def python(name: str, *packages: str) -> Path:
     "The interpreter of an environment with these, the project's locked packages, and the project as it is now."
     folder = PEERS / name
