@@ -52,12 +52,12 @@ class Endpoint:
     ):
         self.settings, self._make_runtime = settings, runtime
         self.runtime: Runtime | None = None
-        self.ids, self.batcher = RequestIds(), Batcher()
+        self.ids, self.metrics = RequestIds(), Metrics(settings.home / "metrics")
+        self.batcher = Batcher(on_difference=self.metrics.differences.inc)
         self.guard = Guard(settings.access.keys)
         self.rate = settings.access.rate and RateLimit(settings.home / "rate", settings.access.rate,
                                                        settings.access.burst)
         self.limits = Limits(rows=settings.limits.rows)
-        self.metrics = Metrics(settings.home / "metrics")
         self.log: PredictionLog | None = None
         self.feedback: FeedbackLog | None = None
         self.copying: Copying | None = None

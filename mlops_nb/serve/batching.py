@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -78,6 +79,7 @@ class _Driver:
         self.lanes, self.check_every = lanes, check_every
         self.answered, self.batches, self.checked, self.differed = 0, 0, 0, 0
         self.turning = self.working = False
+        self.on_difference: Callable[[], None] = lambda: None
         self.worker = ThreadPoolExecutor(1, "mlops-nb-model")
 
     def queue_quick(self, one: Waiting, loop: asyncio.AbstractEventLoop) -> None:
@@ -146,8 +148,10 @@ class Batcher(_Driver):
         rows: int = 512,  # In one batch; a request with more is answered alone, in the worker thread
         waiting: int = 1024,  # Requests that may wait at once; who comes later is turned away
         check_every: int = 1000,  # One answer by numpy of so many is held against MLflow's
+        on_difference: Callable[[], None] = lambda: None,  # Called when one was another than MLflow's
     ):
         super().__init__(Lanes(rows, waiting), check_every)
+        self.on_difference = on_difference
 
     @property
     def waiting(self) -> int:
@@ -190,7 +194,9 @@ class Batcher(_Driver):
 
     def _check(self, one: Waiting, answer: Answer) -> None:
         self.checked += 1
-        self.differed += not one.model.check(one.table, answer)
+        if not one.model.check(one.table, answer):
+            self.differed += 1
+            self.on_difference()
 
     def close(self) -> None:
         "End the worker thread, after what it is at."

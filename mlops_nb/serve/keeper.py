@@ -22,6 +22,7 @@ from ..model.store import connect, current_client
 from ..model.versions import ModelVersion, find_version
 from .copies import Copies, Copy
 from .deployment import Board, Counts, Deployment, last_number, read_deployment, write_deployment
+from .housekeeping import EVERY, keep_log
 from .rehearsal import Rehearsal, rehearse
 from .settings import ServeSettings, TrafficSettings
 from .telemetry import log_to, tell
@@ -309,6 +310,7 @@ def keep(
     keeper = Keeper(settings)
     keeper.stop = stop or keeper.stop
     connected, due, seen = False, 0.0, None
+    threading.Thread(target=_keep_house, args=(keeper,), daemon=True).start()
     while not keeper.stop.is_set():
         if time.monotonic() >= due or keeper.board.asked != keeper.asked:
             keeper.asked, due = keeper.board.asked, time.monotonic() + settings.poll
@@ -328,6 +330,14 @@ def keep(
                 return
         watch(keeper)
         keeper.stop.wait(min(0.1, settings.poll))
+
+
+def _keep_house(keeper: Keeper) -> None:
+    "Look after the log, a minute after the start and then from time to time."
+    wait = 60.0
+    while not keeper.stop.wait(wait):
+        keep_log(keeper.folder / "log", keeper.settings.log.keep_days)
+        wait = EVERY
 
 
 def _act(keeper: Keeper, plan: Plan | None) -> None:
