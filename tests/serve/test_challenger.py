@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import time
 
@@ -35,27 +34,6 @@ def house(tmp_path_factory, empty_store):
     for number, strength in enumerate((1.0, 0.1)):
         register(root, classifier(strength).fit(X, Y), X, champion=not number)
     return root
-
-
-@pytest.fixture
-def place(house, tmp_path):
-    "A copy of it, for one test."
-    root = tmp_path / "a project #1, 100 %"
-    shutil.copytree(house, root, symlinks=True)
-    return root
-
-
-@pytest.fixture
-def start(place, tmp_path):
-    running = []
-
-    def begin(*arguments: str) -> Running:
-        running.append(Running(place, *arguments, log=tmp_path / f"endpoint {len(running)}.log"))
-        return running[-1].wait()
-
-    yield begin
-    for each in running:
-        each.stop()
 
 
 def by_version(endpoint: Running, keys: list[str]) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,13 +9,15 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from endpoints import Load, Running, classifier, patients, register, until
+from endpoints import Load, classifier, patients, register, until
 from projects import make_project
 
 from mlops_nb.serve.keeper import read_events, read_status
 from mlops_nb.serve.predictions import read_predictions
 
 X, Y = patients()
+QUICK = ("--port", "0", "--poll", "0.2")
+TWO = ("heart@champion", "--workers", "2", *QUICK)
 RECORD = json.loads(patients(1, seed=7)[0].to_json(orient="records"))[0]
 
 
@@ -27,30 +28,6 @@ def house(tmp_path_factory, empty_store):
     for number, strength in enumerate((1.0, 0.1, 10.0)):
         register(root, classifier(strength).fit(X, Y), X, champion=not number)
     return root
-
-
-@pytest.fixture
-def place(house, tmp_path):
-    "A copy of it, for one test."
-    root = tmp_path / "a project #1, 100 %"
-    shutil.copytree(house, root, symlinks=True)
-    return root
-
-
-@pytest.fixture
-def start(place, tmp_path):
-    "Starts endpoints, and ends them."
-    running = []
-
-    def begin(*arguments: str, **options) -> Running:
-        log = tmp_path / f"endpoint {len(running)}.log"
-        arguments = arguments or ("heart@champion", "--workers", "2")
-        running.append(Running(place, *arguments, "--port", "0", "--poll", "0.2", log=log, **options))
-        return running[-1].wait()
-
-    yield begin
-    for each in running:
-        each.stop()
 
 
 def promote(root, version: int) -> None:
@@ -72,7 +49,7 @@ def model_file(root, version: int) -> Path:
 
 
 def test_a_new_champion_answers_and_no_request_is_lost(place, start):
-    endpoint = start()
+    endpoint = start(*TWO)
     with Load(endpoint, RECORD) as load:
         for version in (2, 3, 2, 3, 1):
             promote(place, version)
@@ -91,7 +68,7 @@ def test_a_new_champion_answers_and_no_request_is_lost(place, start):
 
 
 def test_what_was_answered_is_in_the_log_once(place, start):
-    endpoint = start()
+    endpoint = start(*TWO)
     with Load(endpoint, RECORD) as load:
         promote(place, 2)
         endpoint.serves(2)
@@ -104,7 +81,7 @@ def test_what_was_answered_is_in_the_log_once(place, start):
 
 
 def test_a_model_that_is_no_good_never_answers(place, start):
-    endpoint = start()
+    endpoint = start(*TWO)
     damaged = model_file(place, 2)
     original = damaged.read_bytes()
     keeper = read_status(endpoint.home)["pid"]
@@ -135,18 +112,18 @@ def test_a_model_that_is_no_good_never_answers(place, start):
 
 
 def test_a_pinned_version_stays(place, start):
-    endpoint = start("heart/1")
+    endpoint = start("heart/1", *QUICK)
     promote(place, 3)
     time.sleep(1.5)
     assert endpoint.predict(RECORD).json()["version"] == 1
 
 
 def test_the_registry_may_be_away_even_when_it_starts(place, start):
-    endpoint = start()
+    endpoint = start(*TWO)
     before = endpoint.predict(RECORD).json()["predictions"]
     endpoint.stop()
     nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    again = start(environment=nowhere)
+    again = start(*TWO, environment=nowhere)
     assert again.predict(RECORD).json()["predictions"] == before
     until(lambda: read_status(again.home)["trouble"] != "", 60, again.log)
     assert "mlops_nb_registry_up 0" in again.get("/metrics").text
@@ -154,13 +131,13 @@ def test_the_registry_may_be_away_even_when_it_starts(place, start):
     again.stop()
     status = json.loads((again.home / "keeper.json").read_text())
     (again.home / "keeper.json").write_text(json.dumps(status | {"heard": "2026-01-01T00:00:00+00:00"}))
-    third = start(environment=nowhere)
+    third = start(*TWO, environment=nowhere)
     assert third.predict(RECORD).json()["predictions"] == before
     assert any(event["what"] == "serving the local copy" for event in read_events(third.home))
 
 
 def test_a_worker_that_is_killed_is_replaced(start):
-    endpoint = start()
+    endpoint = start(*TWO)
     first = endpoint.workers()
     os.kill(first[0], signal.SIGKILL)
     until(lambda: len(set(endpoint.workers()) - {first[0]}) == 2, 60, endpoint.log)
@@ -169,14 +146,14 @@ def test_a_worker_that_is_killed_is_replaced(start):
 
 
 def test_a_keeper_that_is_killed_is_replaced_and_goes_on(place, start):
-    endpoint = start()
+    endpoint = start(*TWO)
     os.kill(read_status(endpoint.home)["pid"], signal.SIGKILL)
     promote(place, 2)
     endpoint.serves(2)
 
 
 def test_when_the_first_process_is_killed_nobody_stays(start):
-    endpoint = start()
+    endpoint = start(*TWO)
     family = endpoint.children()
     assert len(family) >= 3
     endpoint.process.kill()
@@ -192,7 +169,7 @@ def _lives(pid: int) -> bool:
 
 
 def test_kill_9_under_load_loses_no_answer(start):
-    endpoint = start()
+    endpoint = start(*TWO)
     with Load(endpoint, RECORD) as load:
         for _ in range(4):
             time.sleep(1)
