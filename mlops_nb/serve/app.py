@@ -61,6 +61,7 @@ class Endpoint:
         self.log: PredictionLog | None = None
         self.feedback: FeedbackLog | None = None
         self.copying: Copying | None = None
+        self._not_copied = 0  # copies that were dropped, and counted
         self._tasks: set[asyncio.Task] = set()
         self.routes: dict[str, tuple[str, Callable]] = {
             "/invocations": ("POST", self._invocations), "/predict": ("POST", self._predict),
@@ -185,12 +186,10 @@ async def _answer(self: Endpoint, request: Request, read: Read) -> tuple[Answer,
                 tell("challenger failed", "warning", request_id=request.id, version=challenger.version,
                      why=f"{type(error).__name__}: {error}")
     answer = await self._answered(request, deployment, 0, champion, table, more)
-    if (
-        deployment.mode == "shadow"
-        and self.copying
-        and not self.copying.send(request.id, request.caller, table, more.get("entity"))
-    ):
-        self.metrics.shadow_dropped.inc()
+    if deployment.mode == "shadow" and self.copying:
+        self.copying.send(request.id, request.caller, table, more.get("entity"))
+        self.metrics.shadow_dropped.inc(self.copying.dropped - self._not_copied)
+        self._not_copied = self.copying.dropped
     return answer, champion
 
 

@@ -5,12 +5,15 @@
 # %% ../../nbs/serve/33_shadow.ipynb #00961f7b
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
 import signal
 import socket
 import time
+from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +46,12 @@ class Copying:
     def __init__(
         self,
         place: str,  # The address of the socket
+        most: int = 16_000_000,  # What may wait for room in the socket [bytes]
     ):
-        self.place, self.dropped = place, 0
-        self._line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._line.setblocking(False)
+        self.place, self.most, self.dropped = place, most, 0
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._line: socket.socket | None = None
 
     def send(
         self,
@@ -55,22 +60,58 @@ class Copying:
         table: Table,  # The question
         entity: list | None = None,  # A key for each row
     ) -> bool:  # Whether it was taken
-        "Hand one on, if there is room."
+        "Hand one on, now or as soon as there is room."
         question = {"id": request_id, "at": time.time(), "caller": caller, "entity": entity,
                     "columns": table.signature.names, "data": table.values}
         try:
             message = orjson.dumps(question, default=list)
-            if len(message) > LARGEST:
-                raise BlockingIOError
-            self._line.sendto(message, self.place)
-            return True
-        except (OSError, TypeError):  # no room, nobody there, or a text that is no UTF-8
+        except TypeError:  # a text that is no UTF-8
+            message = b""
+        if not message or len(message) > LARGEST or self._size + len(message) > self.most:
             self.dropped += 1
             return False
+        self._waiting.append(message)
+        self._size += len(message)
+        return self._flush()
+
+    def _flush(self) -> bool:
+        "Send what there is room for, and come again when there is more; what nobody is there for is dropped."
+        while self._waiting:
+            try:
+                if self._line is None:
+                    self._connect()
+                self._line.send(self._waiting[0])
+            except BlockingIOError:
+                asyncio.get_running_loop().add_writer(self._line, self._flush)
+                return True
+            except OSError:  # the other end is gone; perhaps another one comes
+                self.dropped += len(self._waiting)
+                self._waiting.clear()
+                self._size = 0
+                self.close()
+                return False
+            self._size -= len(self._waiting.popleft())
+        with suppress(RuntimeError):  # outside of an event loop there is nothing to come again
+            asyncio.get_running_loop().remove_writer(self._line)
+        return True
+
+    def _connect(self) -> None:
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            line.setblocking(False)
+            line.connect(self.place)
+        except OSError:
+            line.close()
+            raise
+        self._line = line
 
     def close(self) -> None:
         "Let go of the socket."
-        self._line.close()
+        if self._line is not None:
+            with suppress(RuntimeError):
+                asyncio.get_running_loop().remove_writer(self._line)
+            self._line.close()
+            self._line = None
 
 # %% ../../nbs/serve/33_shadow.ipynb #1915e347
 def answer_copies(
