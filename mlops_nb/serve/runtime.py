@@ -81,76 +81,86 @@ class Runtime:
         self.line.count_for(number)
         return found
 
-    def _get_ready(self, number: int) -> None:
-        "Load what a deployment needs; raise what loading raises."
-        deployment = read_deployment(self.settings.home, number)
-        for version in deployment.versions - self.models.keys():
-            here = self.copies.find(version)
-            if here is None:
-                raise ConfigError(f"version {version} is not in {self.copies.folder}",
-                                  "let the endpoint fetch it again")
-            here.check()
-            begun = time.perf_counter()
-            model = self._load(here.model, here)
-            tell("loaded", version=version, seconds=round(time.perf_counter() - begun, 3), path=model.path,
-                 why_not_faster=model.why)
-            self.models[version] = model
-        self.deployments[number] = deployment
-        self.line.ready(number)
-        self._ready = number
-
-    def _follow(self) -> None:
-        "Get ready for what is wanted, as long as this worker lives."
-        refused = 0
-        while not self._stop.wait(LOOK):
-            wanted, active = self.board.wanted, self.board.active
-            if wanted not in (self._ready, refused):
-                try:
-                    if wanted in self.deployments:  # as when the keeper takes back what it wanted
-                        self.line.ready(wanted)
-                        self._ready = wanted
-                    else:
-                        self._get_ready(wanted)
-                    refused = 0
-                except Exception as error:
-                    refused = wanted
-                    self.line.ready(-wanted)
-                    tell("not loaded", "error", error, deployment=wanted)
-            self._forget(wanted, active)
-
-    def _forget(self, wanted: int, active: int) -> None:
-        "Let go of models that neither answer, nor are to, nor did so just before."
-        recent = [number for number in sorted(self.deployments) if number < active]
-        champions = [self.deployments[number].champion for number in recent[::-1]]
-        if active not in self.deployments:
-            return
-        before = next((each for each in champions if each != self.deployments[active].champion), None)
-        keep = {before}
-        for number in (wanted, active):
-            if number in self.deployments:
-                keep |= self.deployments[number].versions
-        for version in self.models.keys() - keep:
-            if self._current is not None and version not in self._current.versions:
-                del self.models[version]
-        for number in recent[:-5]:
-            del self.deployments[number]
-
-    def facts(self) -> dict[str, Any]:
-        "How things stand, for `/model`."
-        deployment = self.deployment()
-        model, status = self.models[deployment.champion], read_status(self.settings.home)
-        return {
-            "model": self.settings.name, "reference": self.settings.model, "version": deployment.champion,
-            "run_id": model.run_id, "path": model.path, "why_not_faster": model.why, "deployment": deployment.number,
-            "challenger": deployment.challenger, "mode": deployment.mode, "share": deployment.share,
-            "since": deployment.at, "why": deployment.why, "registry": status.get("trouble") or "heard",
-            "heard": status.get("heard", ""), "refused": status.get("refused", {}),
-            "stopped": status.get("stopped", {}),
-        }  # fmt: skip
-
     def close(self) -> None:
         "Give everything back."
         self._stop.set()
         if self._thread is not None:
             self._thread.join(5)
         self.line.leave()
+
+# %% ../../nbs/serve/27_runtime.ipynb #bea46534
+def _get_ready(self: Runtime, number: int) -> None:
+    "Load what a deployment needs; raise what loading raises."
+    deployment = read_deployment(self.settings.home, number)
+    for version in deployment.versions - self.models.keys():
+        here = self.copies.find(version)
+        if here is None:
+            raise ConfigError(f"version {version} is not in {self.copies.folder}",
+                              "let the endpoint fetch it again")
+        here.check()
+        begun = time.perf_counter()
+        model = self._load(here.model, here)
+        tell("loaded", version=version, seconds=round(time.perf_counter() - begun, 3), path=model.path,
+             why_not_faster=model.why)
+        self.models[version] = model
+    self.deployments[number] = deployment
+    self.line.ready(number)
+    self._ready = number
+
+
+def _follow(self: Runtime) -> None:
+    "Get ready for what is wanted, as long as this worker lives."
+    refused = 0
+    while not self._stop.wait(LOOK):
+        wanted, active = self.board.wanted, self.board.active
+        if wanted not in (self._ready, refused):
+            try:
+                if wanted in self.deployments:  # as when the keeper takes back what it wanted
+                    self.line.ready(wanted)
+                    self._ready = wanted
+                else:
+                    self._get_ready(wanted)
+                refused = 0
+            except Exception as error:
+                refused = wanted
+                self.line.ready(-wanted)
+                tell("not loaded", "error", error, deployment=wanted)
+        self._forget(wanted, active)
+
+
+Runtime._get_ready, Runtime._follow = _get_ready, _follow
+
+# %% ../../nbs/serve/27_runtime.ipynb #c98e72d6
+def _forget(self: Runtime, wanted: int, active: int) -> None:
+    "Let go of models that neither answer, nor are to, nor did so just before."
+    recent = [number for number in sorted(self.deployments) if number < active]
+    champions = [self.deployments[number].champion for number in recent[::-1]]
+    if active not in self.deployments:
+        return
+    before = next((each for each in champions if each != self.deployments[active].champion), None)
+    keep = {before}
+    for number in (wanted, active):
+        if number in self.deployments:
+            keep |= self.deployments[number].versions
+    for version in self.models.keys() - keep:
+        if self._current is not None and version not in self._current.versions:
+            del self.models[version]
+    for number in recent[:-5]:
+        del self.deployments[number]
+
+
+def _facts(self: Runtime) -> dict[str, Any]:
+    "How things stand, for `/model`."
+    deployment = self.deployment()
+    model, status = self.models[deployment.champion], read_status(self.settings.home)
+    return {
+        "model": self.settings.name, "reference": self.settings.model, "version": deployment.champion,
+        "run_id": model.run_id, "path": model.path, "why_not_faster": model.why, "deployment": deployment.number,
+        "challenger": deployment.challenger, "mode": deployment.mode, "share": deployment.share,
+        "since": deployment.at, "why": deployment.why, "registry": status.get("trouble") or "heard",
+        "heard": status.get("heard", ""), "refused": status.get("refused", {}),
+        "stopped": status.get("stopped", {}),
+    }  # fmt: skip
+
+
+Runtime._forget, Runtime.facts = _forget, _facts
