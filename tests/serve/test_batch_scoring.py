@@ -110,11 +110,18 @@ def test_processes_and_a_cluster_give_the_same_rows(night, tmp_path):
     pd.testing.assert_frame_equal(scores(night / "dask"), expected)
 
 
+def command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it is no more
+        return ""
+
+
 def test_a_worker_that_dies_is_told_and_what_is_there_stays(night):
     def kill_one():
         while len(list((night / "scores").glob("part-*.parquet"))) < 5:
             time.sleep(0.01)
-        workers = [each for each in psutil.Process().children() if "loky" in " ".join(each.cmdline())]
+        workers = [each for each in psutil.Process().children() if "loky" in command_of(each)]
         max(workers, key=lambda each: each.cpu_times().user).kill()
 
     killer = threading.Thread(target=kill_one)
