@@ -111,6 +111,7 @@ class Keeper:
                        "swaps": 0, "refusals": 0, "fatal": None}
         self.good: set[str] = set()  # fingerprints of what was tried out
         self.fix: str | None = None  # what to do about the trouble
+        self._current: Deployment | None = None
 
     def note(self, what: str, level: str = "info", **facts: Any) -> None:
         "Write down what happened: in the events of the endpoint, and in its log."
@@ -128,8 +129,11 @@ class Keeper:
 
     @property
     def current(self) -> Deployment | None:
-        "What is served now."
-        return read_deployment(self.folder, self.board.active) if self.board.active else None
+        "What is served now; read once, although it is looked at ten times a second."
+        number = self.board.active
+        if self._current is None or self._current.number != number:
+            self._current = read_deployment(self.folder, number) if number else None
+        return self._current
 
 # %% ../../nbs/serve/26_keeper.ipynb #8184d329
 def look(
@@ -137,9 +141,8 @@ def look(
 ) -> Plan | None:  # None: the registry is away
     "Ask the registry who shall answer; raise `RegistryError` when it says that there is nobody."
     settings, status = keeper.settings, keeper.status
-    reference = settings.model if not settings.alias else f"{settings.name}@{settings.alias}"
     try:
-        champion = find_version(reference)
+        champion = find_version(settings.model)
         challenger = None
         if settings.traffic.mode != "off":
             try:

@@ -104,7 +104,6 @@ class Metrics:
         self.rows = Counter("mlops_nb_rows", "Rows answered by version and role", ["version", "role"], registry=own)
         self.differences = Counter("mlops_nb_fast_path_differences",
                                    "Answers of the fast path that differed from MLflow's", registry=own)
-        self.unlogged = Counter("mlops_nb_unlogged", "Answers that could not be written to the log", registry=own)
         self.shadow_dropped = Counter("mlops_nb_shadow_dropped", "Requests the shadow had no time for", registry=own)
         self._known: dict[tuple, Any] = {}
 
